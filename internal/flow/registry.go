@@ -1,0 +1,159 @@
+package flow
+
+import (
+	"iter"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ID numbers the flows of one stack, from 1, in the order of their opening. It
+// is never used twice.
+type ID uint64
+
+// Info is the account of a flow at one moment.
+type Info struct {
+	ID      ID
+	Network string // "tcp" or "udp"
+
+	// Source is the client, Destination what it dialled. For a flow dialled
+	// from inside the stack Source is our own address.
+	Source, Destination netip.AddrPort
+	Dialed              bool // opened from inside the stack
+
+	Opened, Ended time.Time // Ended is zero while the flow lives
+	State         string    // TCP state as in RFC 9293, or "open"
+
+	// In counts payload bytes that came from behind the packet conn, Out those
+	// that were given to be sent there.
+	In, Out uint64
+
+	Cause error // why it ended; nil while it lives
+}
+
+// Duration is how long the flow has lived, or lived.
+func (i Info) Duration(now time.Time) time.Duration {
+	if !i.Ended.IsZero() {
+		now = i.Ended
+	}
+	return now.Sub(i.Opened)
+}
+
+// Flow is what the registry keeps: something that can give its account and can
+// be ended from outside.
+type Flow interface {
+	// FlowInfo returns the account as of now.
+	FlowInfo() Info
+	// Kill ends the flow at once with cause; nil means Killed. It may be called
+	// any number of times, by anyone.
+	Kill(cause error)
+}
+
+// Trace holds callbacks about flows. Each may be nil. They are called with no
+// lock held, from the goroutine in which the thing happens, and must return
+// soon.
+type Trace struct {
+	Open      func(Info) // a flow was accepted or dialled
+	Handshake func(Info) // its TCP handshake was completed
+	Close     func(Info) // it ended; Info.Cause says why
+}
+
+// Registry holds the flows of one stack. All methods may be called at once.
+type Registry struct {
+	trace Trace
+	last  atomic.Uint64
+
+	mu    sync.Mutex
+	flows map[ID]Flow
+	// empty is closed when the registry next becomes empty; nil while nobody waits.
+	empty chan struct{}
+}
+
+// NewRegistry returns an empty registry that reports to trace.
+func NewRegistry(trace Trace) *Registry {
+	return &Registry{trace: trace, flows: make(map[ID]Flow)}
+}
+
+// NextID returns a fresh ID.
+func (r *Registry) NextID() ID { return ID(r.last.Add(1)) }
+
+// Add puts f in under id and reports it as opened.
+func (r *Registry) Add(id ID, f Flow) {
+	r.mu.Lock()
+	r.flows[id] = f
+	r.mu.Unlock()
+	if r.trace.Open != nil {
+		r.trace.Open(f.FlowInfo())
+	}
+}
+
+// Established reports the end of f's handshake.
+func (r *Registry) Established(f Flow) {
+	if r.trace.Handshake != nil {
+		r.trace.Handshake(f.FlowInfo())
+	}
+}
+
+// Remove takes the flow out and reports final as its last account. Only the
+// first call for an ID does anything.
+func (r *Registry) Remove(id ID, final Info) {
+	r.mu.Lock()
+	_, ok := r.flows[id]
+	delete(r.flows, id)
+	if len(r.flows) == 0 && r.empty != nil {
+		close(r.empty)
+		r.empty = nil
+	}
+	r.mu.Unlock()
+	if ok && r.trace.Close != nil {
+		r.trace.Close(final)
+	}
+}
+
+// Get returns the flow with this ID.
+func (r *Registry) Get(id ID) (Flow, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f, ok := r.flows[id]
+	return f, ok
+}
+
+// Len returns how many flows live.
+func (r *Registry) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.flows)
+}
+
+// Empty returns a channel that is closed once no flow is left.
+func (r *Registry) Empty() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.flows) == 0 {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	if r.empty == nil {
+		r.empty = make(chan struct{})
+	}
+	return r.empty
+}
+
+// All iterates over a snapshot of the flows, with no lock held during a step.
+func (r *Registry) All() iter.Seq[Flow] {
+	return func(yield func(Flow) bool) {
+		r.mu.Lock()
+		all := make([]Flow, 0, len(r.flows))
+		for _, f := range r.flows {
+			all = append(all, f)
+		}
+		r.mu.Unlock()
+		for _, f := range all {
+			if !yield(f) {
+				return
+			}
+		}
+	}
+}
