@@ -101,6 +101,7 @@ const (
 	DataQueueFull     // TCP data: only when the queue is told to drop
 	ConnNoBuffers     // the conn had no buffers (ENOBUFS, EAGAIN)
 	ConnTooLarge      // the conn refused the size (EMSGSIZE)
+	ConnShortBuffer   // the conn had a packet longer than any IP packet we read
 	Closed            // the stack is closing
 
 	count // number of causes, not a cause
@@ -189,6 +190,7 @@ var names = [count]string{
 	DataQueueFull:     "data_queue_full",
 	ConnNoBuffers:     "conn_no_buffers",
 	ConnTooLarge:      "conn_too_large",
+	ConnShortBuffer:   "conn_short_buffer",
 	Closed:            "closed",
 }
 

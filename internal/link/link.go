@@ -1,0 +1,289 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"l3extract/internal/drop"
+	"l3extract/l3conn"
+)
+
+// Output is what packages that build packets themselves see of a Link. Neither
+// method waits; b is the caller's again on return, and false means that the
+// packet was dropped and counted.
+type Output interface {
+	WriteControl(b []byte) bool  // RST, ICMP, echo
+	WriteDatagram(b []byte) bool // UDP
+}
+
+// Config says what a Link works on.
+type Config struct {
+	Conn    l3conn.Conn
+	MTU     int // largest packet, in bytes
+	Drops   *drop.Counters
+	Granted func() int64 // bytes that all send buffers may hold together
+}
+
+// Link is a packet conn with its transmit queue. Its methods may be called at
+// once by anyone, but for Run, Drain and Stop, which belong to the stack.
+type Link struct {
+	cfg   Config
+	caps  l3conn.Caps
+	pools *pools
+	queue *queue
+
+	in, out, inBytes, outBytes atomic.Uint64
+
+	broken  chan struct{} // closed when the conn has failed
+	once    sync.Once
+	err     error         // why; set before broken is closed
+	stopped chan struct{} // closed by Stop
+	stop    sync.Once
+}
+
+// New returns a Link that has not touched conn yet.
+func New(cfg Config) *Link {
+	return &Link{
+		cfg: cfg, caps: l3conn.Probe(cfg.Conn), pools: newPools(cfg.MTU),
+		queue:  newQueue(cfg.Drops, cfg.Granted),
+		broken: make(chan struct{}), stopped: make(chan struct{}),
+	}
+}
+
+// MTU returns the size of the largest packet.
+func (l *Link) MTU() int { return l.cfg.MTU }
+
+// Counts returns the packets and bytes read from and written to the conn.
+func (l *Link) Counts() (in, inBytes, out, outBytes uint64) {
+	return l.in.Load(), l.inBytes.Load(), l.out.Load(), l.outBytes.Load()
+}
+
+// Congested reports whether streams should wait, and the channel that is closed
+// once they may go on.
+func (l *Link) Congested() (<-chan struct{}, bool) { return l.queue.congested() }
+
+// Frame returns memory for a packet of n bytes.
+func (l *Link) Frame(n int) *Frame { return l.pools.get(n) }
+
+// Send writes f in place or queues it; f is the Link's from now on. It never
+// waits. false means that f was dropped and counted.
+func (l *Link) Send(f *Frame, c Class) bool {
+	if !l.caps.Direct {
+		return l.queue.push(f, c)
+	}
+	defer f.free()
+	select {
+	case <-l.stopped:
+		l.cfg.Drops.Add(drop.Closed)
+		return false
+	default:
+	}
+	_, err := l.cfg.Conn.Write(f.packet())
+	return l.written(f.n, err)
+}
+
+// written counts one packet and judges the error of its write.
+func (l *Link) written(n int, err error) bool {
+	switch {
+	case err == nil:
+		l.out.Add(1)
+		l.outBytes.Add(uint64(n))
+		return true
+	case errors.Is(err, syscall.EMSGSIZE):
+		l.cfg.Drops.Add(drop.ConnTooLarge)
+	case l3conn.Transient(err):
+		l.cfg.Drops.Add(drop.ConnNoBuffers)
+	default:
+		l.cfg.Drops.Add(drop.Closed)
+		l.fail(fmt.Errorf("write packet: %w", err))
+	}
+	return false
+}
+
+// WriteControl implements Output.
+func (l *Link) WriteControl(b []byte) bool { return l.copy(b, Control) }
+
+// WriteDatagram implements Output.
+func (l *Link) WriteDatagram(b []byte) bool { return l.copy(b, Datagram) }
+
+func (l *Link) copy(b []byte, c Class) bool {
+	if len(b) == 0 {
+		return true
+	}
+	f := l.pools.get(len(b))
+	f.n = copy(f.b, b)
+	return l.Send(f, c)
+}
+
+// fail keeps the first error of the conn and tells Run.
+func (l *Link) fail(err error) {
+	l.once.Do(func() {
+		l.err = err
+		close(l.broken)
+	})
+}
+
+// Broken is closed when the conn has failed; Err then says why.
+func (l *Link) Broken() <-chan struct{} { return l.broken }
+
+// Err returns the conn's failure, nil while Broken is open.
+func (l *Link) Err() error {
+	select {
+	case <-l.broken:
+		return l.err
+	default:
+		return nil
+	}
+}
+
+// writeBatch is how many packets the writer takes at once: as many as a vectored
+// system call takes with few bytes of stack.
+const writeBatch = 64
+
+// Write is the writer goroutine: it ends when ctx does, when Stop was called and
+// the queue is empty, or when the conn fails.
+func (l *Link) Write(ctx context.Context) {
+	if l.caps.Direct {
+		return
+	}
+	w := l.caps.Writer()
+	frames := make([]*Frame, writeBatch)
+	pkts := make([][]byte, writeBatch)
+	for {
+		n := l.queue.pop(frames)
+		if n == 0 {
+			select {
+			case <-l.queue.wake:
+				continue
+			case <-l.stopped:
+				if l.queue.empty() {
+					return
+				}
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		for i, f := range frames[:n] {
+			pkts[i] = f.packet()
+		}
+		ok := l.writeAll(w, pkts[:n])
+		clear(pkts[:n])
+		l.queue.done(frames[:n])
+		if !ok || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (l *Link) writeAll(w l3conn.BatchWriter, pkts [][]byte) bool {
+	for len(pkts) > 0 {
+		n, err := w.WriteBatch(pkts)
+		for _, p := range pkts[:n] {
+			l.written(len(p), nil)
+		}
+		pkts = pkts[n:]
+		if err == nil {
+			if n == 0 {
+				err = io.ErrNoProgress
+			} else {
+				continue
+			}
+		}
+		if len(pkts) > 0 {
+			l.written(len(pkts[0]), err)
+			pkts = pkts[1:]
+		}
+		if !l3conn.Transient(err) {
+			l.fail(fmt.Errorf("write packet: %w", err))
+			return false
+		}
+	}
+	return true
+}
+
+// Stop puts the queue in drop mode: the writer writes what waits and ends.
+func (l *Link) Stop() {
+	l.queue.close()
+	l.stop.Do(func() { close(l.stopped) })
+}
+
+// Unblock ends a Read and a Write of the conn that may wait now. Without
+// deadlines the conn is closed; a conn that has neither keeps a goroutine in its
+// call, and Unblock says so.
+func (l *Link) Unblock() (left bool) {
+	past := time.Unix(1, 0)
+	if l.caps.ReadDeadliner != nil && l.caps.ReadDeadliner.SetReadDeadline(past) == nil {
+		if l.caps.Direct {
+			return false
+		}
+		if l.caps.WriteDeadliner != nil && l.caps.WriteDeadliner.SetWriteDeadline(past) == nil {
+			return false
+		}
+	}
+	if l.caps.Closer != nil {
+		_ = l.caps.Closer.Close() // its error has nobody to go to: Run reports the cause of the end
+		return false
+	}
+	return true
+}
+
+// Release gives the conn back to its owner: the deadlines that Unblock set are
+// lifted.
+func (l *Link) Release() {
+	if l.caps.ReadDeadliner != nil {
+		_ = l.caps.ReadDeadliner.SetReadDeadline(time.Time{}) // closed conns may refuse
+	}
+	if l.caps.WriteDeadliner != nil && !l.caps.Direct {
+		_ = l.caps.WriteDeadliner.SetWriteDeadline(time.Time{})
+	}
+}
+
+// Read is the reader: it gives every packet to deliver, which must not keep b
+// and must not wait, until the conn fails or Stop was called and Unblock ended
+// the last Read.
+func (l *Link) Read(deliver func(b []byte)) {
+	r := l.caps.Reader()
+	size := max(l.cfg.MTU, 1<<16-1) // a peer's packet may be larger than our MTU
+	batch := r.BatchSize()
+	if batch > 1 {
+		size = max(l.cfg.MTU, 2048)
+	}
+	bufs := make([][]byte, batch)
+	for i := range bufs {
+		bufs[i] = make([]byte, size)
+	}
+	sizes := make([]int, batch)
+	for {
+		n, err := r.ReadBatch(bufs, sizes)
+		select {
+		case <-l.stopped:
+			return // no packet is touched after Stop
+		default:
+		}
+		for i := range n {
+			if sizes[i] > 0 {
+				l.in.Add(1)
+				l.inBytes.Add(uint64(sizes[i]))
+				deliver(bufs[i][:sizes[i]])
+			} else {
+				l.cfg.Drops.Add(drop.ConnShortBuffer)
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.ErrShortBuffer):
+			l.cfg.Drops.Add(drop.ConnShortBuffer)
+		case l3conn.Transient(err):
+		default:
+			l.fail(fmt.Errorf("read packet: %w", err))
+			return
+		}
+	}
+}
