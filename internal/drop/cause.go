@@ -56,6 +56,7 @@ const (
 	Rejected               // Reject by the application
 	RejectedAgain          // retransmitted SYN of a rejected one, answered alike
 	SYNTableFull           // no room for a kept SYN
+	SYNTooLong             // SYN with more data than is kept
 	CloseUndelivered       // stream reset at CloseTimeout with bytes undelivered
 	AcceptorClosed         // stream waiting in an acceptor that was closed
 	StreamEvicted          // stream evicted for its memory
@@ -151,6 +152,7 @@ var names = [count]string{
 	Rejected:               "rejected",
 	RejectedAgain:          "rejected_again",
 	SYNTableFull:           "syn_table_full",
+	SYNTooLong:             "syn_too_long",
 	CloseUndelivered:       "close_undelivered",
 	AcceptorClosed:         "acceptor_closed",
 	StreamEvicted:          "stream_evicted",
