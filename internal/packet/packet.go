@@ -34,6 +34,9 @@ const (
 // (RFC 1700 and every kernel).
 const DefaultTTL = 64
 
+// MaxReset is the most that AppendReset appends, in bytes.
+const MaxReset = v6HeaderLen + tcpHeaderLen
+
 const (
 	v4HeaderLen   = 20
 	v6HeaderLen   = 40

@@ -1,0 +1,63 @@
+package netstack
+
+import (
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// Clock is where an engine takes its time from. It exists for tests, which move
+// it by hand.
+type Clock interface {
+	// Now returns the present time; it must carry a monotonic reading or never
+	// go backwards.
+	Now() time.Time
+	// AfterFunc calls f in its own goroutine after d.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is a pending call of a Clock, with the rules of time.Timer.
+type Timer interface {
+	Stop() bool
+	Reset(time.Duration)
+}
+
+// engineClock makes a Clock of ours the engine's.
+type engineClock struct{ c Clock }
+
+func (c engineClock) Now() time.Time { return c.c.Now() }
+
+func (c engineClock) NowMonotonic() gtcpip.MonotonicTime {
+	var zero gtcpip.MonotonicTime
+	return zero.Add(c.c.Now().Sub(time.Unix(0, 0)))
+}
+
+func (c engineClock) AfterFunc(d time.Duration, f func()) gtcpip.Timer {
+	return c.c.AfterFunc(d, f)
+}
+
+// lockedSource is a rand.Source that may be used at once, which the engine
+// demands.
+type lockedSource struct {
+	mu  sync.Mutex
+	src *rand.ChaCha8
+}
+
+func newSource(r io.Reader) *lockedSource {
+	var seed [32]byte
+	_, _ = io.ReadFull(r, seed[:]) // a short seed is still a seed
+	return &lockedSource{src: rand.NewChaCha8(seed)}
+}
+
+// Int63 implements math/rand.Source.
+func (s *lockedSource) Int63() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.src.Uint64() >> 1)
+}
+
+// Seed implements math/rand.Source; the seed is given at construction.
+func (s *lockedSource) Seed(int64) {}

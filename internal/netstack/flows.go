@@ -1,0 +1,124 @@
+package netstack
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+)
+
+// tuple names a TCP connection from our side.
+type tuple struct{ local, remote netip.AddrPort }
+
+// flowSeq holds the sequence numbers that the engine does not tell: where our
+// side began, and what the peer has acknowledged. The filter for ICMP errors
+// (RFC 5927) and the count of undelivered bytes need them.
+type flowSeq struct {
+	iss atomic.Uint32 // our initial sequence number
+	una atomic.Uint32 // highest acknowledgement seen; iss+1 at first
+	out atomic.Uint64 // bytes that the engine accepted for sending
+}
+
+// started keeps the sequence number of our SYN or SYN-ACK.
+func (f *flowSeq) started(iss uint32) {
+	f.iss.Store(iss)
+	f.una.Store(iss)
+}
+
+// acked moves una forward to ack; older and absurd numbers change nothing.
+func (f *flowSeq) acked(ack uint32) {
+	for {
+		una := f.una.Load()
+		// The bound is the largest send buffer and not what we know to be sent:
+		// an acknowledgement may overtake the count of a Write. The engine
+		// checks for itself; this only keeps garbage out of the filter.
+		if d := ack - una; d == 0 || d > maxBuffer+1 {
+			return
+		}
+		if f.una.CompareAndSwap(una, ack) {
+			return
+		}
+	}
+}
+
+// unacked returns how many sequence numbers are queued or in flight, with SYN
+// and FIN counted at most once each.
+func (f *flowSeq) unacked() uint32 {
+	end := f.iss.Load() + 1 + uint32(f.out.Load())
+	if d := int32(end - f.una.Load()); d > 0 {
+		return uint32(d)
+	}
+	return 0
+}
+
+// sent reports whether a segment that begins at seq can be in flight.
+func (f *flowSeq) sent(seq uint32) bool {
+	return seq-f.una.Load() <= f.unacked()
+}
+
+const flowShards = 16 // the reader, dials and closers seldom meet on one
+
+// flowTable finds the flowSeq of a connection.
+type flowTable struct {
+	shards [flowShards]struct {
+		mu sync.RWMutex
+		m  map[tuple]*flowSeq
+	}
+}
+
+func newFlowTable() *flowTable {
+	t := new(flowTable)
+	for i := range t.shards {
+		t.shards[i].m = make(map[tuple]*flowSeq)
+	}
+	return t
+}
+
+// shard needs no strong hash: the ports alone spread the flows of any client.
+func (t *flowTable) shard(id tuple) int {
+	return int((id.local.Port() ^ id.remote.Port() ^ id.remote.Port()>>4) % flowShards)
+}
+
+func (t *flowTable) get(id tuple) *flowSeq {
+	s := &t.shards[t.shard(id)]
+	s.mu.RLock()
+	f := s.m[id]
+	s.mu.RUnlock()
+	return f
+}
+
+// start returns the entry of id, new if there is none, begun at iss.
+func (t *flowTable) start(id tuple, iss uint32) *flowSeq {
+	s := &t.shards[t.shard(id)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.m[id]
+	if f == nil {
+		f = new(flowSeq)
+		f.started(iss)
+		s.m[id] = f
+	} else if f.iss.Load() != iss {
+		f.started(iss)
+	}
+	return f
+}
+
+// remove takes f out, unless its place was taken by a later connection.
+func (t *flowTable) remove(id tuple, f *flowSeq) {
+	s := &t.shards[t.shard(id)]
+	s.mu.Lock()
+	if s.m[id] == f {
+		delete(s.m, id)
+	}
+	s.mu.Unlock()
+}
+
+func (t *flowTable) len() int {
+	n := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		n += len(s.m)
+		s.mu.RUnlock()
+	}
+	return n
+}

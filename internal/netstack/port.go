@@ -1,0 +1,140 @@
+package netstack
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
+	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	gtcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"l3extract/internal/link"
+)
+
+// linkEndpoint is the engine's interface: it turns the engine's packets into
+// frames of the link. It has no address and no link header, as a TUN has none.
+//
+// It claims no checksum offload: for received packets because then nobody would
+// verify what was reassembled, for sent ones because the engine would leave the
+// checksum of SYN-ACK and RST at zero.
+type linkEndpoint struct {
+	engine *Engine
+	link   *link.Link
+	up     atomic.Pointer[gstack.NetworkDispatcher]
+}
+
+// MTU implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) MTU() uint32 { return uint32(l.link.MTU()) }
+
+// SetMTU does nothing: the MTU of a link is fixed for its life.
+func (l *linkEndpoint) SetMTU(uint32) {}
+
+// MaxHeaderLength implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) MaxHeaderLength() uint16 { return 0 }
+
+// LinkAddress implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) LinkAddress() gtcpip.LinkAddress { return "" }
+
+// SetLinkAddress does nothing.
+func (l *linkEndpoint) SetLinkAddress(gtcpip.LinkAddress) {}
+
+// Capabilities implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) Capabilities() gstack.LinkEndpointCapabilities { return 0 }
+
+// Attach implements gstack.NetworkLinkEndpoint; nil detaches.
+func (l *linkEndpoint) Attach(d gstack.NetworkDispatcher) {
+	if d == nil {
+		l.up.Store(nil)
+		return
+	}
+	l.up.Store(&d)
+}
+
+// IsAttached implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) IsAttached() bool { return l.up.Load() != nil }
+
+func (l *linkEndpoint) dispatcher() gstack.NetworkDispatcher {
+	if d := l.up.Load(); d != nil {
+		return *d
+	}
+	return nil
+}
+
+// Wait returns at once: the engine calls it while it holds its own lock, and
+// the goroutines of the link may wait for that lock. The stack joins them.
+func (l *linkEndpoint) Wait() {}
+
+// ARPHardwareType implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) ARPHardwareType() gheader.ARPHardwareType { return gheader.ARPHardwareNone }
+
+// AddHeader does nothing.
+func (l *linkEndpoint) AddHeader(*gstack.PacketBuffer) {}
+
+// ParseHeader implements gstack.NetworkLinkEndpoint.
+func (l *linkEndpoint) ParseHeader(*gstack.PacketBuffer) bool { return true }
+
+// Close does nothing: the link is the stack's.
+func (l *linkEndpoint) Close() {}
+
+// SetOnCloseAction does nothing: the interface lives as long as the engine.
+func (l *linkEndpoint) SetOnCloseAction(func()) {}
+
+// WritePackets gives the engine's packets to the link. It runs under the lock of
+// an endpoint, so it never waits; the link counts what it has to drop.
+func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.Error) {
+	n := 0
+	for _, pkt := range pkts.AsSlice() {
+		f := l.link.Frame(pkt.Size())
+		b := f.Bytes()[:0]
+		b = append(b, pkt.NetworkHeader().Slice()...)
+		b = append(b, pkt.TransportHeader().Slice()...)
+		b = appendData(b, pkt)
+		class := link.Control
+		if pkt.TransportProtocolNumber == gtcp.ProtocolNumber {
+			class = link.Data
+			l.note(pkt)
+		}
+		f.SetLen(len(b))
+		if l.link.Send(f, class) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// appender lets PacketData.ReadTo append.
+type appender struct{ b []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.b = append(a.b, p...)
+	return len(p), nil
+}
+
+func appendData(b []byte, pkt *gstack.PacketBuffer) []byte {
+	if pkt.Data().Size() == 0 {
+		return b
+	}
+	a := appender{b}
+	_, _ = pkt.Data().ReadTo(&a, true) // an appender never fails
+	return a.b
+}
+
+// note learns our initial sequence number from a SYN or SYN-ACK of ours.
+func (l *linkEndpoint) note(pkt *gstack.PacketBuffer) {
+	h := gheader.TCP(pkt.TransportHeader().Slice())
+	if len(h) < gheader.TCPMinimumSize || h.Flags()&gheader.TCPFlagSyn == 0 {
+		return
+	}
+	var src, dst netip.Addr
+	if n := pkt.NetworkHeader().Slice(); pkt.NetworkProtocolNumber == gheader.IPv4ProtocolNumber {
+		src, _ = netip.AddrFromSlice(n[12:16])
+		dst, _ = netip.AddrFromSlice(n[16:20])
+	} else {
+		src, _ = netip.AddrFromSlice(n[8:24])
+		dst, _ = netip.AddrFromSlice(n[24:40])
+	}
+	l.engine.flows.start(tuple{
+		netip.AddrPortFrom(src, h.SourcePort()), netip.AddrPortFrom(dst, h.DestinationPort()),
+	}, h.SequenceNumber())
+}
