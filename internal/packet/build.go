@@ -189,21 +189,15 @@ func appendIP(dst []byte, h ipHeader, length int) ([]byte, int) {
 // transportSum is the sum over pseudo header and l4 of the packet pkt, which has
 // neither options nor extension headers.
 func transportSum(pkt, l4 []byte, proto uint8) uint16 {
-	addrs := pkt[8:v6HeaderLen:v6HeaderLen]
-	if pkt[0]>>4 == 4 {
-		addrs = pkt[12:v4HeaderLen]
-	}
-	return Checksum(l4, uint32(sum(addrs))+pseudoTail(proto, len(l4)))
+	return Checksum(l4, uint32(sum(addresses(pkt)))+pseudoTail(proto, len(l4)))
 }
 
 // finishICMP sets the checksum of the ICMP message msg in pkt.
 func finishICMP(pkt, msg []byte, proto uint8) {
 	msg[2], msg[3] = 0, 0
-	s := uint16(0)
+	s := sum(msg)
 	if proto == ICMPv6 {
 		s = transportSum(pkt, msg, proto)
-	} else {
-		s = sum(msg)
 	}
 	binary.BigEndian.PutUint16(msg[2:], ^s)
 }
@@ -211,8 +205,7 @@ func finishICMP(pkt, msg []byte, proto uint8) {
 // isHost reports whether a can be the address of one host: packets from or to any
 // other are not answered (RFC 1122 3.2.2, RFC 4443 2.4).
 func isHost(a netip.Addr) bool {
-	a = a.Unmap()
-	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() {
 		return false
 	}
 	if a.Is4() {
@@ -221,4 +214,3 @@ func isHost(a netip.Addr) bool {
 	}
 	return true
 }
-

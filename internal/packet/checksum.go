@@ -62,12 +62,15 @@ func (p *Packet) ChecksumOK() bool {
 	default:
 		return true
 	}
-	// The addresses lie side by side in either header.
-	addrs := p.Raw[8:40]
-	if p.Version == 4 {
-		addrs = p.Raw[12:20]
+	return Checksum(data, uint32(sum(addresses(p.Raw)))+pseudoTail(p.Proto, len(data))) == 0xffff
+}
+
+// addresses returns both addresses of an IP header, which lie side by side.
+func addresses(pkt []byte) []byte {
+	if pkt[0]>>4 == 4 {
+		return pkt[12:v4HeaderLen]
 	}
-	return Checksum(data, uint32(sum(addrs))+pseudoTail(p.Proto, len(data))) == 0xffff
+	return pkt[8:v6HeaderLen]
 }
 
 // sum adds b up in 64-bit words, whose order does not matter until the end: a ones'
@@ -109,7 +112,6 @@ func sum(b []byte) uint16 {
 func fold(s uint64) uint16 {
 	s = s>>32 + s&0xffffffff
 	s = s>>32 + s&0xffffffff
-	s = s>>16 + s&0xffff
 	s = s>>16 + s&0xffff
 	s = s>>16 + s&0xffff
 	return uint16(s)

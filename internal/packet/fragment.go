@@ -61,8 +61,12 @@ func fragment4(pkt []byte, mtu int, id uint32, emit func(frag []byte)) error {
 	if field&0x3fff != 0 { // a fragment already
 		id = uint32(binary.BigEndian.Uint16(pkt[4:]))
 	}
+	first := int(field&0x1fff) * 8
+	if first+total > maxPacket {
+		return ErrUnreadable
+	}
 	room := (mtu - header) &^ 7
-	if room < 8 || room < transportLen(pkt[9], pkt[header:]) {
+	if room < 8 || first == 0 && room < transportLen(pkt[9], pkt[header:]) {
 		return ErrMTU
 	}
 	buf := takeFragBuf()
