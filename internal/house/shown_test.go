@@ -2,6 +2,7 @@ package house
 
 import (
 	"go/ast"
+	"go/token"
 	"os"
 	"path"
 	"path/filepath"
@@ -10,27 +11,28 @@ import (
 	"testing"
 )
 
-// shown is a block of Go in a document that names the function, of some test file, whose body it is:
+// shown is a block of Go in a document that names a function of some test file, which it shows whole, or its body only:
 //
-//	<!-- the body of Example_name -->
+//	<!-- func name -->    or    <!-- body of Example_name -->
 //	```go
 //	...
 //	```
 //
 // So the code that people copy from a document is code that compiles, and that runs if the example has an output.
-var shown = regexp.MustCompile("(?s)<!-- the body of (\\w+) -->\n```go\n(.*?)```")
+var shown = regexp.MustCompile("(?s)<!-- (func|body of) (\\w+) -->\n```go\n(.*?)```")
 
 func TestShownCodeIsCodeThatRuns(t *testing.T) {
 	tr := load(t)
-	bodies := make(map[string]string)
+	whole, bodies := make(map[string]string), make(map[string]string)
 	for _, s := range tr.sources {
 		if !s.isTest() {
 			continue
 		}
 		for _, decl := range s.file.Decls {
 			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Body != nil {
-				from, to := tr.fset.Position(f.Body.Lbrace).Offset+1, tr.fset.Position(f.Body.Rbrace).Offset
-				bodies[f.Name.Name] = string(s.text[from:to])
+				at := func(p token.Pos) int { return tr.fset.Position(p).Offset }
+				whole[f.Name.Name] = string(s.text[at(f.Pos()) : at(f.End())])
+				bodies[f.Name.Name] = string(s.text[at(f.Body.Lbrace)+1 : at(f.Body.Rbrace)])
 			}
 		}
 	}
@@ -43,13 +45,16 @@ func TestShownCodeIsCodeThatRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range shown.FindAllStringSubmatch(string(text), -1) {
-			body, ok := bodies[m[1]]
+			code, ok := whole[m[2]]
+			if m[1] != "func" {
+				code, ok = bodies[m[2]]
+			}
 			if !ok {
-				t.Errorf("%s shows the body of %s, which no test file has", name, m[1])
+				t.Errorf("%s shows %s, which no test file has", name, m[2])
 				continue
 			}
-			if want, got := plain(body), plain(m[2]); got != want {
-				t.Errorf("%s shows\n%s\nbut the body of %s is\n%s", name, got, m[1], want)
+			if want, got := plain(code), plain(m[3]); got != want {
+				t.Errorf("%s shows\n%s\nbut %s is\n%s", name, got, m[2], want)
 			}
 		}
 	}
