@@ -181,12 +181,15 @@ func (c *Config) Resolved() (Config, error) {
 	return r, nil
 }
 
+// defaultHandshakes is the default of MaxHandshakes.
+const defaultHandshakes = 2048
+
 // defaults fills in what was left at zero.
 func (c *Config) defaults() {
 	set(&c.HandshakeTimeout, 10*time.Second)
 	set(&c.DecideTimeout, 30*time.Second)
 	set(&c.AcceptQueue, 2048)
-	set(&c.MaxHandshakes, 2048)
+	set(&c.MaxHandshakes, defaultHandshakes)
 	set(&c.MaxHandshakesPerSource, 1024)
 	set(&c.MaxHandshakesPerDestination, 64)
 	set(&c.MaxStreams, 65536)
