@@ -1,0 +1,91 @@
+package udp
+
+import (
+	"net/netip"
+	"syscall"
+
+	"l3extract/internal/drop"
+	"l3extract/internal/packet"
+)
+
+// HandleError takes an ICMP error that quotes a datagram of ours. The Socket
+// that sent it returns a fitting error from its next call, once, and lives on
+// (RFC 4787 REQ-10); one with many clients behind it, from Listen or
+// PerDestination, is not told, as with kernels. It never waits.
+func (t *Table) HandleError(e packet.ICMPError) {
+	if e.Proto != packet.UDP {
+		return
+	}
+	s, ok := t.sender(e.Dst, e.Src)
+	if !ok {
+		t.env.Drops.Add(drop.ICMPNoFlow)
+		return
+	}
+	if err := t.errorOf(e.Kind); err != nil && s != nil {
+		s.report(err)
+	}
+}
+
+// sender returns the Socket that sent a datagram from local to peer, or nil if
+// that one has many peers; ok is false when there is none.
+func (t *Table) sender(peer, local netip.AddrPort) (s *Socket, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s = t.own.find(&t.env, peer, local); s == nil {
+		s = t.mapped[keyOf(t.cfg.Mapping, peer, local)]
+	}
+	if s != nil && s.mapping == PerDestination {
+		return nil, true
+	}
+	return s, s != nil
+}
+
+// errorOf returns what an ICMP error means for who sent the datagram; nil for
+// those that may pass.
+func (t *Table) errorOf(kind packet.Unreachable) error {
+	switch kind {
+	case packet.PortUnreachable:
+		return syscall.ECONNREFUSED
+	case packet.HostUnreachable:
+		return syscall.EHOSTUNREACH
+	case packet.NetUnreachable:
+		return syscall.ENETUNREACH
+	case packet.AdminProhibited:
+		return syscall.EACCES
+	case packet.ProtocolUnreachable:
+		return syscall.ENOPROTOOPT
+	case packet.TooBig:
+		if t.cfg.DontFragment {
+			return syscall.EMSGSIZE
+		}
+	}
+	return nil
+}
+
+// unreachable sends an ICMP error about a packet that came from a client, as if
+// from its destination. It may run on the goroutine that reads the conn.
+func (t *Table) unreachable(kind packet.Unreachable, quoted []byte) {
+	src, dst := ends(quoted)
+	buf := getPacketBuffer()
+	defer putPacketBuffer(buf)
+	b := packet.AppendICMPError((*buf)[:0], dst, kind, quoted, 0)
+	if len(b) == 0 {
+		return // nothing that may be answered, such as a multicast
+	}
+	if !t.env.AllowICMP(src) {
+		t.env.Drops.Add(drop.ICMPRate)
+		return
+	}
+	t.env.Out.WriteControl(b)
+}
+
+// ends returns the addresses in the IP header of pkt, zero when it is too short.
+func ends(pkt []byte) (src, dst netip.Addr) {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return netip.AddrFrom4([4]byte(pkt[12:16])), netip.AddrFrom4([4]byte(pkt[16:20]))
+	case len(pkt) >= 40 && pkt[0]>>4 == 6:
+		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
+	}
+	return netip.Addr{}, netip.Addr{}
+}

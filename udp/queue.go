@@ -1,0 +1,82 @@
+package udp
+
+import (
+	"sync/atomic"
+
+	"l3extract/internal/budget"
+)
+
+// memory accounts for the queues of all Sockets of a table.
+type memory struct {
+	limit  int64 // of used; negative is none
+	used   atomic.Int64
+	budget *budget.Budget // of the whole stack; nil is unlimited
+}
+
+// take claims n bytes, or none.
+func (m *memory) take(n int) bool {
+	if used := m.used.Add(int64(n)); m.limit >= 0 && used > m.limit {
+		m.used.Add(int64(-n))
+		return false
+	}
+	if m.budget != nil && !m.budget.Take(budget.Datagram, int64(n)) {
+		m.used.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+// give returns n bytes.
+func (m *memory) give(n int) {
+	m.used.Add(int64(-n))
+	if m.budget != nil {
+		m.budget.Give(budget.Datagram, int64(n))
+	}
+}
+
+// queue holds the datagrams that a Socket has received and nobody has read.
+// A datagram that finds it full is dropped and counted by the caller: whoever
+// sends it is on the goroutine that reads the conn, which never waits.
+type queue struct {
+	head, tail *datagram
+	count      int
+	bytes      int // sum of the datagrams' cost
+
+	maxCount int // negative: unlimited
+	maxBytes int // negative: unlimited
+}
+
+// full tells whether cost more bytes have no room. An empty queue has room for
+// any one datagram, or a small limit would shut out large ones for ever.
+func (q *queue) full(cost int) bool {
+	if q.count == 0 {
+		return false
+	}
+	return reached(q.count, q.maxCount) || q.maxBytes >= 0 && q.bytes+cost > q.maxBytes
+}
+
+func (q *queue) push(d *datagram) {
+	if q.tail == nil {
+		q.head = d
+	} else {
+		q.tail.next = d
+	}
+	q.tail = d
+	q.count++
+	q.bytes += d.cost()
+}
+
+// pop returns the oldest datagram, or nil.
+func (q *queue) pop() *datagram {
+	d := q.head
+	if d == nil {
+		return nil
+	}
+	if q.head = d.next; q.head == nil {
+		q.tail = nil
+	}
+	d.next = nil
+	q.count--
+	q.bytes -= d.cost()
+	return d
+}

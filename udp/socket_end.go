@@ -1,0 +1,118 @@
+package udp
+
+import (
+	"errors"
+	"syscall"
+
+	"l3extract/internal/drop"
+	"l3extract/internal/flow"
+	"l3extract/internal/packet"
+)
+
+// Close ends the Socket: calls that wait return net.ErrClosed, what nobody has
+// read is dropped and counted, and the next datagram of the client opens a new
+// Socket. It never waits and may be called any number of times; it returns nil.
+func (s *Socket) Close() error {
+	s.end(flow.Closed, drop.UDPClosed)
+	return nil
+}
+
+// Kill ends the Socket as Close does, but with a cause of its own, which calls
+// return beside net.ErrClosed. nil stands for "killed".
+func (s *Socket) Kill(cause error) {
+	s.end(causeOf(cause, flow.Killed), drop.UDPClosed)
+}
+
+// Reject refuses the datagram that opened the Socket with an ICMP error that
+// quotes it, and ends the Socket; the client sees ECONNREFUSED on its socket if
+// that is connected. What the error is follows from err, which becomes the cause
+// of the end:
+//
+//	ECONNREFUSED, nil, any other  port unreachable
+//	EHOSTUNREACH                  host unreachable
+//	ENETUNREACH                   net unreachable
+//	EACCES, EPERM                 administratively prohibited
+//	a timeout                     none, as if the datagram had been lost
+//
+// It fails when the Socket has ended, and with EINVAL for one that no datagram
+// opened.
+func (s *Socket) Reject(err error) error {
+	if s.kind != accepted {
+		return s.opError(opReject, nil, syscall.EINVAL)
+	}
+	if err == nil {
+		err = syscall.ECONNREFUSED
+	}
+	if ended := s.end(causeOf(err, flow.Reset), drop.UDPRefused); ended != nil {
+		return s.opError(opReject, nil, ended)
+	}
+	if kind, ok := unreachableFor(err); ok {
+		s.t.unreachable(kind, s.first)
+	}
+	return nil
+}
+
+// unreachableFor returns the ICMP error that tells a client of err; false means
+// none.
+func unreachableFor(err error) (packet.Unreachable, bool) {
+	var t interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, syscall.EHOSTUNREACH):
+		return packet.HostUnreachable, true
+	case errors.Is(err, syscall.ENETUNREACH):
+		return packet.NetUnreachable, true
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM), errors.Is(err, flow.Policy):
+		return packet.AdminProhibited, true
+	case errors.As(err, &t) && t.Timeout(), errors.Is(err, flow.TimedOut):
+		return 0, false
+	}
+	return packet.PortUnreachable, true
+}
+
+// end ends the Socket, once, with cause, which carries a flow.Cause. What waits
+// to be read is dropped and counted for lost. A Socket that has ended already
+// returns what its calls return.
+func (s *Socket) end(cause error, lost drop.Cause) error {
+	// First out of the table: from here on a datagram opens another Socket.
+	s.t.remove(s)
+	s.mu.Lock()
+	if ended := s.ended; ended != nil {
+		s.mu.Unlock()
+		return ended
+	}
+	s.ended, s.cause, s.endedAt = closedError(cause), cause, s.t.env.Now()
+	left := s.queue
+	s.queue.head, s.queue.tail, s.queue.count, s.queue.bytes = nil, nil, 0, 0
+	s.filter = nil
+	s.disarm()
+	cancel := s.cancel
+	s.mu.Unlock()
+
+	s.readable.Broadcast()
+	if cancel != nil {
+		cancel(cause)
+	}
+	for d := left.pop(); d != nil; d = left.pop() {
+		s.lose(lost)
+		s.release(d)
+	}
+	s.t.env.Flows.Remove(s.id, s.FlowInfo())
+	return nil
+}
+
+// err returns what calls return after the end, nil while the Socket lives.
+func (s *Socket) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// report keeps err for the next call, once, and wakes those who wait.
+func (s *Socket) report(err error) {
+	s.mu.Lock()
+	if s.ended == nil {
+		s.pending = err
+	}
+	s.mu.Unlock()
+	s.readable.Signal()
+}
