@@ -2,6 +2,7 @@ package door
 
 import (
 	"net/netip"
+	"slices"
 
 	"l3extract/internal/drop"
 	"l3extract/internal/packet"
@@ -25,9 +26,9 @@ type Config struct {
 // goroutines may use it at once, each with its own Packet.
 type Door struct {
 	sources    ranges
-	own        map[netip.Addr]struct{}
-	broadcasts map[netip.Addr]struct{} // of own subnets
-	all        bool                    // every source
+	own        []netip.Addr // a handful: shorter to walk than to hash
+	broadcasts []netip.Addr // of own subnets
+	all        bool         // every source
 	verify     bool
 }
 
@@ -35,20 +36,18 @@ type Door struct {
 // an IPv4-mapped one counts as the IPv4 prefix it stands for.
 func New(cfg Config) *Door {
 	d := &Door{
-		sources:    newRanges(cfg.Sources),
-		own:        make(map[netip.Addr]struct{}),
-		broadcasts: make(map[netip.Addr]struct{}),
-		all:        len(cfg.Sources) == 0,
-		verify:     cfg.VerifyChecksums,
+		sources: newRanges(cfg.Sources),
+		all:     len(cfg.Sources) == 0,
+		verify:  cfg.VerifyChecksums,
 	}
 	for _, p := range cfg.Own {
 		p, ok := unmap(p)
 		if !ok {
 			continue
 		}
-		d.own[p.Addr()] = struct{}{}
+		d.own = append(d.own, p.Addr())
 		if p.Addr().Is4() && p.Bits() < 31 { // RFC 3021: a /31 has none
-			d.broadcasts[last(p)] = struct{}{}
+			d.broadcasts = append(d.broadcasts, last(p))
 		}
 	}
 	return d
@@ -63,7 +62,7 @@ func (d *Door) Check(p *packet.Packet, b []byte) drop.Cause {
 	if cause != drop.None && cause != drop.UnknownProtocol {
 		return cause
 	}
-	if martianSource(p.Src) || len(d.own) > 0 && d.isOwnSource(p.Src) {
+	if martianSource(p.Src) || slices.Contains(d.own, p.Src) || slices.Contains(d.broadcasts, p.Src) {
 		return drop.MartianSource
 	}
 	if martianDestination(p.Dst) {
@@ -77,34 +76,17 @@ func (d *Door) Check(p *packet.Packet, b []byte) drop.Cause {
 		return drop.Multicast
 	}
 	if d.verify && !p.ChecksumOK() {
-		return d.checksumCause(p)
+		if p.Version == 4 && packet.Checksum(p.Raw[:p.HeaderLen], 0) != 0xffff {
+			return drop.V4Checksum
+		}
+		return drop.L4Checksum
 	}
 	return cause
 }
 
-// checksumCause tells which checksum of p is wrong.
-func (d *Door) checksumCause(p *packet.Packet) drop.Cause {
-	if p.Version == 4 && packet.Checksum(p.Raw[:p.HeaderLen], 0) != 0xffff {
-		return drop.V4Checksum
-	}
-	return drop.L4Checksum
-}
-
-func (d *Door) isOwnSource(a netip.Addr) bool {
-	if _, ok := d.own[a]; ok {
-		return true
-	}
-	_, ok := d.broadcasts[a]
-	return ok
-}
-
 // toMany reports whether a is a multicast or broadcast address.
 func (d *Door) toMany(a netip.Addr) bool {
-	if a.IsMulticast() || a == broadcast4 {
-		return true
-	}
-	_, ok := d.broadcasts[a]
-	return ok
+	return a.IsMulticast() || a == broadcast4 || slices.Contains(d.broadcasts, a)
 }
 
 var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -12,8 +12,8 @@ type ranges []addrRange
 
 type addrRange struct{ first, last netip.Addr }
 
-// newRanges returns the union of prefixes. IPv4 and IPv6 never mix: netip sorts
-// every IPv4 address before every IPv6 one.
+// newRanges returns the union of prefixes. netip sorts every IPv4 address before
+// every IPv6 one, so no range holds both.
 func newRanges(prefixes []netip.Prefix) ranges {
 	var all ranges
 	for _, p := range prefixes {
@@ -25,10 +25,15 @@ func newRanges(prefixes []netip.Prefix) ranges {
 	slices.SortFunc(all, func(a, b addrRange) int {
 		return cmp.Or(a.first.Compare(b.first), b.last.Compare(a.last))
 	})
-	// Of two prefixes that overlap one holds the other, and it sorts first.
-	return slices.CompactFunc(all, func(a, b addrRange) bool {
-		return b.last.Compare(a.last) <= 0 && a.first.Compare(b.first) <= 0
-	})
+	// Of two prefixes that overlap one holds the other, and it sorts first. IPv4 ends
+	// before IPv6 begins, so comparing the ends is enough.
+	merged := all[:0]
+	for _, r := range all {
+		if n := len(merged); n == 0 || merged[n-1].last.Less(r.last) {
+			merged = append(merged, r)
+		}
+	}
+	return merged
 }
 
 // contains reports whether a, without a zone, is in the set.
@@ -39,8 +44,7 @@ func (r ranges) contains(a netip.Addr) bool {
 	if found {
 		return true
 	}
-	// r[i] begins behind a.
-	return i > 0 && a.Compare(r[i-1].last) <= 0 && r[i-1].first.BitLen() == a.BitLen()
+	return i > 0 && !r[i-1].last.Less(a) // r[i] begins behind a
 }
 
 // unmap returns p as an IPv4 prefix if it is one in IPv6 clothes, and whether it is
