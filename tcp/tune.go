@@ -1,0 +1,97 @@
+package tcp
+
+import (
+	"l3extract/internal/budget"
+	"l3extract/internal/netstack"
+)
+
+// tuneReceive counts n bytes that were read, and doubles the receive buffer each
+// time a whole window was: a reader that keeps up may be sent more. It is called
+// with readMu held.
+func (s *Stream) tuneReceive(ep *netstack.Endpoint, n int) {
+	s.consumed += n
+	if s.consumed < s.window {
+		return
+	}
+	s.consumed = 0
+	s.growReceive(ep, 0)
+}
+
+// growReceive doubles the receive buffer, at least to want, as far as the Config
+// and the budget allow.
+func (s *Stream) growReceive(ep *netstack.Endpoint, want int) {
+	s.tuneMu.Lock()
+	defer s.tuneMu.Unlock()
+	size := min(max(2*s.rbuf, want), s.cfg.MaxReceiveBuffer)
+	if grow := size - s.rbuf; s.rfixed || s.returned || grow <= 0 ||
+		!s.env.Budget.Grow(budget.Receive, int64(grow)) {
+		return
+	}
+	s.rbuf = size
+	s.window = size / 2 // of which the peer sees half
+	ep.SetReceiveBuffer(size)
+}
+
+// tuneSend doubles the send buffer of a writer that would have to wait, if the
+// connection could have more in flight than the buffer holds. It looks once per
+// buffer's worth of bytes, and reports whether there is room now. It is called
+// with writeMu held.
+func (s *Stream) tuneSend(ep *netstack.Endpoint) bool {
+	s.tuneMu.Lock()
+	size, fixed := s.sbuf, s.sfixed || s.returned
+	s.tuneMu.Unlock()
+	if fixed || s.sent < size || size >= s.cfg.MaxSendBuffer {
+		return false
+	}
+	s.sent = 0
+	// The engine frees what is acknowledged, so a buffer of twice the congestion
+	// window never starves the sender; more would only wait in it.
+	if size >= 2*int(ep.Info().Cwnd)*s.wb.segment {
+		return false
+	}
+	size = min(2*size, s.cfg.MaxSendBuffer)
+	s.tuneMu.Lock()
+	defer s.tuneMu.Unlock()
+	grow := size - s.sbuf
+	if s.sfixed || s.returned || grow <= 0 || !s.env.Budget.Grow(budget.Send, int64(grow)) {
+		return false
+	}
+	s.sbuf = size
+	ep.SetSendBuffer(size)
+	return true
+}
+
+// widen raises the engine's limit beyond what was granted, for a last write.
+func (s *Stream) widen(ep *netstack.Endpoint, n int) {
+	s.tuneMu.Lock()
+	s.sfixed = true
+	ep.SetSendBuffer(ep.SendBuffer() + n)
+	s.tuneMu.Unlock()
+}
+
+// adoptGrant makes the write buffer's grant part of the send buffer's.
+func (s *Stream) adoptGrant() {
+	s.tuneMu.Lock()
+	if s.returned {
+		s.env.Budget.Give(budget.WriteBuffer, int64(s.wb.size))
+	} else {
+		s.env.Budget.Move(budget.WriteBuffer, budget.Send, int64(s.wb.size))
+		s.sbuf += s.wb.size
+	}
+	s.tuneMu.Unlock()
+}
+
+// resizeLocked grants a buffer that the application asked for. The caller holds tuneMu.
+func (s *Stream) resizeLocked(kind budget.Kind, held *int, size int) bool {
+	grow := size - *held
+	switch {
+	case s.returned:
+		return true
+	case grow > 0 && !s.env.Budget.Take(kind, int64(grow)):
+		return false
+	case grow < 0:
+		s.env.Budget.Give(kind, int64(-grow))
+	}
+	*held = size
+	return true
+}
