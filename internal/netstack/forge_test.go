@@ -1,0 +1,41 @@
+package netstack
+
+import (
+	"net/netip"
+	"testing"
+
+	"l3extract/internal/drop"
+	"l3extract/internal/packet"
+	"l3extract/l3conn"
+)
+
+// forgedSYN is a connection request that nobody will complete.
+func forgedSYN(from, to string) *SYN {
+	src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
+	return &SYN{Source: src, Destination: dst,
+		Raw: packet.AppendTCP(nil, packet.TCPHeader{Src: src, Dst: dst, Seq: 77, Flags: packet.SYN, Window: 65535}, nil)}
+}
+
+func resetFor(t *testing.T, syn *SYN) []byte {
+	t.Helper()
+	var p packet.Packet
+	if c := p.Decode(syn.Raw); c != drop.None {
+		t.Fatalf("kept SYN: %v", c)
+	}
+	return packet.AppendReset(nil, &p)
+}
+
+// readTCP returns the next packet that came out of the engine, which is TCP.
+func readTCP(t *testing.T, conn l3conn.Conn) *packet.Packet {
+	t.Helper()
+	b := make([]byte, 1500)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(packet.Packet)
+	if c := p.Decode(b[:n]); c != drop.None || p.Proto != packet.TCP || !p.ChecksumOK() {
+		t.Fatalf("packet out: %v, protocol %d", c, p.Proto)
+	}
+	return p
+}
