@@ -98,7 +98,7 @@ func (l *link) write(p []byte) error {
 		n, err := l.from.Conn.Write(p)
 		switch {
 		case err == nil && n != len(p):
-			return fmt.Errorf("Write took %d of %d bytes without an error", n, len(p))
+			return fmt.Errorf("a Write took %d of %d bytes without an error", n, len(p))
 		case err == nil:
 			return nil
 		case !l3conn.Transient(err) || errors.Is(err, l3conn.ErrTooLong) || time.Now().After(give):
