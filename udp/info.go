@@ -9,8 +9,8 @@ import (
 
 // Info is the account of a Socket at one moment. Bytes are those of payloads.
 type Info struct {
-	ID                  flow.ID
-	Mapping             Mapping
+	ID                  flow.ID        // as Socket.ID
+	Mapping             Mapping        // which datagrams share the Socket
 	Source, Destination netip.AddrPort // as Socket.Source and Socket.Destination
 	Dialed              bool           // opened from inside the stack
 
