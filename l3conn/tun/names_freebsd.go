@@ -1,0 +1,4 @@
+package tun
+
+// defaultName lets the kernel choose the number.
+const defaultName = ""
