@@ -8,11 +8,11 @@ import (
 // Info is the account of a stream at one moment. The figures stay as they were when
 // the stream has ended.
 type Info struct {
-	ID                  ID
-	Source, Destination netip.AddrPort
-	Dialed              bool
+	ID                  ID             // as Stream.ID
+	Source, Destination netip.AddrPort // as Stream.Source and Stream.Destination
+	Dialed              bool           // opened from inside the stack
 
-	Opened time.Time
+	Opened time.Time // when the stack first knew of it
 	Ended  time.Time // zero while the flow lives
 	Cause  error     // why it ended; nil while it lives
 
