@@ -286,11 +286,10 @@ func FuzzFragment(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("x"), 3000), uint16(1280), uint8(1))
 	f.Add(bytes.Repeat([]byte("y"), 200), uint16(48), uint8(2))
 	f.Add(bytes.Repeat([]byte("z"), 2000), uint16(1281), uint8(3))
-	f.Add(bytes.Repeat([]byte("w"), 65507), uint16(1500), uint8(0))
 	f.Add(bytes.Repeat([]byte("v"), 500), uint16(100), uint8(4))
 	f.Add(bytes.Repeat([]byte("u"), 500), uint16(99), uint8(5))
 	f.Fuzz(func(t *testing.T, payload []byte, mtu uint16, kind uint8) {
-		payload = payload[:min(len(payload), 65000)]
+		payload = payload[:min(len(payload), 4096)] // the table has the large ones
 		var pkt []byte
 		switch kind % 6 {
 		case 0:
