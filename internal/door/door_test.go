@@ -257,7 +257,7 @@ func TestChecksums(t *testing.T) {
 }
 
 func TestMalformed(t *testing.T) {
-	d := New(Config{})
+	d := New(Config{Own: []netip.Prefix{{}}}) // one that is not valid is ignored
 	var p packet.Packet
 	b := build(packet.UDP, "10.0.0.2", "1.2.3.4")
 	if got := d.Check(&p, b[:len(b)-1]); got != drop.TotalLength {

@@ -176,6 +176,9 @@ func TestDecodeUnknownProtocolCanBeAnswered(t *testing.T) {
 	if p.SrcAddrPort().Addr() != client6.Addr() || p.Proto != 132 || len(p.L4) != 11 {
 		t.Errorf("read as %+v", p)
 	}
+	if !p.ChecksumOK() {
+		t.Error("a checksum was asked of a protocol nobody knows")
+	}
 	e := mustBeRight(t, AppendICMPError(nil, p.Dst, ProtocolUnreachable, p.Raw, 0))
 	if e.ICMPType != 4 || e.ICMPCode != 1 || e.ICMPRest != 6 {
 		t.Errorf("answered by type %d code %d pointer %d, want 4 1 6", e.ICMPType, e.ICMPCode, e.ICMPRest)

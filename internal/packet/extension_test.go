@@ -142,6 +142,13 @@ func TestDecodeFragments(t *testing.T) {
 	}
 }
 
+func TestFragmentIsNoMessage(t *testing.T) {
+	p := mustDecode(t, frag4(patch(echoPacket(4, "12345678"), v4HeaderLen, 3), 8, true))
+	if p.IsICMPError() || p.IsEchoRequest() {
+		t.Error("data in the middle of a message was taken for its header")
+	}
+}
+
 func TestAtomicFragmentIsWhole(t *testing.T) {
 	p := mustDecode(t, withExtensions(udpPacket(6, "abc"), fragmentExtension(0, false, 5)))
 	if p.Fragment || !p.Options || p.FragID != 5 || !p.ChecksumOK() || string(p.Payload) != "abc" {

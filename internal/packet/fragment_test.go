@@ -225,6 +225,9 @@ func TestFragmentErrors(t *testing.T) {
 			t.Errorf("%v is not %v", err, want)
 		}
 	}
+	if frags, err := cut(t, fix4(patch(udp4, 9, 132)), 28); err != nil || len(frags) != 14 {
+		t.Errorf("a protocol nobody knows: %d fragments, %v; want 14 of 8 bytes", len(frags), err)
+	}
 	if frags, err := cut(t, free, 20+24); err != nil || !bytes.Equal(mustReassemble(t, frags), free) {
 		t.Errorf("a TCP header that just fits: %v", err)
 	}
@@ -272,6 +275,11 @@ func TestFragmentOptions(t *testing.T) {
 		if !bytes.Equal(f[20:32], want) {
 			t.Errorf("fragment %d has the options %x, want %x", i, f[20:32], want)
 		}
+	}
+	ended := []byte{1, 0, 7, 3}
+	dropUncopied(ended)
+	if !bytes.Equal(ended, []byte{1, 0, 7, 3}) {
+		t.Errorf("what follows the end of options became %x", ended)
 	}
 	for _, malformed := range [][]byte{{7, 0, 0, 0}, {7, 9, 0, 0}, {1, 1, 1, 7}} {
 		dropUncopied(malformed) // must end, whatever it finds
