@@ -19,10 +19,10 @@ type Clock interface {
 	AfterFunc(d time.Duration, f func()) Timer
 }
 
-// Timer is a pending call of a Clock, with the rules of time.Timer.
+// Timer is a pending call of a Clock; *time.Timer is one.
 type Timer interface {
 	Stop() bool
-	Reset(time.Duration)
+	Reset(time.Duration) bool
 }
 
 // engineClock makes a Clock of ours the engine's.
@@ -36,8 +36,13 @@ func (c engineClock) NowMonotonic() gtcpip.MonotonicTime {
 }
 
 func (c engineClock) AfterFunc(d time.Duration, f func()) gtcpip.Timer {
-	return c.c.AfterFunc(d, f)
+	return engineTimer{c.c.AfterFunc(d, f)}
 }
+
+type engineTimer struct{ Timer }
+
+// Reset implements the engine's Timer, which reports nothing.
+func (t engineTimer) Reset(d time.Duration) { t.Timer.Reset(d) }
 
 // lockedSource is a rand.Source that may be used at once, which the engine
 // demands.

@@ -1,0 +1,52 @@
+// Package stack owns the actor: one Stack over one packet conn, and its life.
+//
+// A Stack reads raw IP packets from an l3conn.Conn and turns them into TCP
+// streams and UDP sockets, whatever address they were meant for:
+//
+//	s, err := stack.New(conn, nil)
+//	go s.Run(ctx)
+//	st, err := s.TCP().AcceptStream(ctx)   // *tcp.Stream, a net.Conn
+//	sock, err := s.UDP().AcceptSocket(ctx) // *udp.Socket, a net.PacketConn
+//
+// The other way, DialContext, Listen and ListenPacket reach hosts behind the
+// packet conn from inside the Stack; they fit net.Dialer's and
+// net.ListenConfig's places in http.Transport, net.Resolver and others.
+//
+// # Life
+//
+// New starts nothing. Run owns every goroutine, and returns once all have ended:
+// with nil after Close, with the context's cause when its context ended, else
+// with the error of the conn. Dial before Run waits for it, and so do Accepts. A
+// second Run is an error. Close before Run makes Run return nil.
+//
+// When a Stack ends, a Read of the conn may be blocked. If the conn has
+// SetReadDeadline it is ended that way, and the conn stays open and its owner's;
+// else the Stack closes the conn, as an http.Server closes its listener. A conn
+// that has neither keeps one goroutine in its Read until that returns: the
+// packet it brings is not touched, and Stats().Abandoned counts it.
+//
+// # Limits and defaults
+//
+// Every queue is bounded and every drop is counted by cause, see Stats. The
+// defaults of the limits stand in the comments of Config, tcp.Config and
+// udp.Config. Sources are told apart by Config.SourceKey, by default one IPv4
+// address and one IPv6 /64.
+//
+//	What                         Default        Where
+//	memory of all buffers        1 GiB          Config.MemoryLimit
+//	packet size                  conn's, 1500   Config.MTU
+//	streams waiting for Accept   2048           tcp.Config.AcceptQueue
+//	handshakes in flight         2048           tcp.Config.MaxHandshakes
+//	... of one source            1024           tcp.Config.MaxHandshakesPerSource
+//	... to one destination       64             tcp.Config.MaxHandshakesPerDestination
+//	open streams                 65536          tcp.Config.MaxStreams
+//	write buffer of a stream     16 KiB         tcp.Config.WriteBuffer
+//	handshake, decision          10 s, 30 s     tcp.Config.HandshakeTimeout, DecideTimeout
+//	closing                      30 s           tcp.Config.CloseTimeout
+//	UDP sockets                  32768          udp.Config.MaxSockets
+//	... of one source            16384          udp.Config.MaxSocketsPerSource
+//	queue of a UDP socket        1 MiB, 1024    udp.Config.QueueBytes, QueueDatagrams
+//	UDP idle, one shot, DNS      5 min, 30 s, 10 s  udp.Config
+//	ICMP errors of one source    100 a second   not configurable
+//	transmit queue               2 MiB, then streams wait; 4 MiB of UDP; 256 KiB of RST and ICMP
+package stack

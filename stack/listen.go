@@ -1,0 +1,84 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"l3extract/udp"
+)
+
+// Listen opens a listener inside the Stack for connections from behind the
+// packet conn; it fits net.ListenConfig's place. Networks are "tcp", "tcp4" and
+// "tcp6". The host of address is one of Config.Addrs, or empty for all of them
+// (every destination, if there are none); port 0 takes a free one. A Listen on a
+// port wins over the acceptor. EADDRINUSE when it is taken, EADDRNOTAVAIL for an
+// address that is not the Stack's. It may be called before Run.
+func (s *Stack) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	at, err := s.bind(ctx, "tcp", network, address)
+	if err != nil {
+		return nil, opError("listen", network, hostport{network, address}, err)
+	}
+	l, err := s.tcp.table.Listen(at)
+	if err != nil {
+		return nil, opError("listen", network, hostport{network, address}, err)
+	}
+	return l, nil
+}
+
+// ListenPacket opens a UDP socket inside the Stack that receives from any host
+// behind the packet conn; networks are "udp", "udp4" and "udp6", address and
+// errors are as for Listen.
+func (s *Stack) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	at, err := s.bind(ctx, "udp", network, address)
+	if err != nil {
+		return nil, opError("listen", network, hostport{network, address}, err)
+	}
+	var sock *udp.Socket
+	if sock, err = s.udp.table.Listen(at); err != nil {
+		return nil, opError("listen", network, hostport{network, address}, err)
+	}
+	return sock, nil
+}
+
+// bind checks the address of a listener.
+func (s *Stack) bind(ctx context.Context, want, network, address string) (netip.AddrPort, error) {
+	kind, family, err := splitNetwork(network)
+	if err != nil || kind != want {
+		return netip.AddrPort{}, net.UnknownNetworkError(network)
+	}
+	if err := s.Err(); err != nil {
+		return netip.AddrPort{}, err
+	}
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, kind, service)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	// The zero Addr is all own addresses of both families.
+	var a netip.Addr
+	switch family {
+	case "ip4":
+		a = netip.IPv4Unspecified()
+	case "ip6":
+		a = netip.IPv6Unspecified()
+	}
+	if host != "" {
+		if a, err = netip.ParseAddr(host); err != nil {
+			return netip.AddrPort{}, &net.AddrError{Err: "a listener needs an IP address", Addr: host}
+		}
+		a = a.Unmap()
+		if family != "ip" && a.Is4() != (family == "ip4") {
+			return netip.AddrPort{}, &net.AddrError{Err: "not an address of " + network, Addr: host}
+		}
+		if !a.IsUnspecified() && len(s.cfg.Addrs) > 0 && !s.icmp.own[a] {
+			return netip.AddrPort{}, fmt.Errorf("%v is not in stack.Config.Addrs: %w", a, syscall.EADDRNOTAVAIL)
+		}
+	}
+	return netip.AddrPortFrom(a, uint16(port)), nil
+}

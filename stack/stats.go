@@ -1,0 +1,83 @@
+package stack
+
+import (
+	"iter"
+
+	"l3extract/internal/budget"
+	"l3extract/tcp"
+	"l3extract/udp"
+)
+
+// Stats is the account of a Stack at one moment. Counters only grow.
+type Stats struct {
+	// Packets and bytes, with IP headers, read from and written to the conn.
+	PacketsIn, BytesIn, PacketsOut, BytesOut uint64
+
+	// Drops counts what was dropped or refused by its cause; causes that never
+	// happened are missing. The names are stable.
+	Drops map[string]uint64
+
+	Flows int // streams and sockets that live
+
+	TCP      tcp.TableStats   // handshakes, places, limits
+	Closing  tcp.CloserStats  // streams closed and not yet acknowledged
+	Flushers tcp.FlusherStats // the write buffers
+	UDP      udp.Stats
+
+	// Memory is what is granted to buffers, in bytes.
+	Memory budget.Usage
+
+	// Abandoned is the number of goroutines left in a call of a conn that has
+	// neither deadlines nor Close, after the Stack's end.
+	Abandoned int
+}
+
+// Stats returns the account as of now.
+func (s *Stack) Stats() Stats {
+	st := Stats{
+		Drops:    s.drops.Snapshot(),
+		Flows:    s.flows.Len(),
+		TCP:      s.tcp.table.Stats(),
+		Closing:  s.tcp.env.Closer.Stats(),
+		Flushers: s.tcp.env.Flushers.Stats(),
+		UDP:      s.udp.table.Stats(),
+		Memory:   s.budget.Snapshot(),
+	}
+	st.PacketsIn, st.BytesIn, st.PacketsOut, st.BytesOut = s.link.Counts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, done := range s.abandoned {
+		select {
+		case <-done:
+		default:
+			st.Abandoned++
+		}
+	}
+	return st
+}
+
+// Flows iterates over the flows that live, in no order. No lock is held during a
+// step: a flow may have ended by the time it is seen.
+func (s *Stack) Flows() iter.Seq[Flow] {
+	return func(yield func(Flow) bool) {
+		for f := range s.flows.All() {
+			if !yield(f.FlowInfo()) {
+				return
+			}
+		}
+	}
+}
+
+// Kill resets the flow with this ID, which then ends with cause (nil: Killed). It
+// reports whether there was such a flow.
+func (s *Stack) Kill(id FlowID, cause error) bool {
+	f, ok := s.flows.Get(id)
+	if !ok {
+		return false
+	}
+	if cause == nil {
+		cause = Killed
+	}
+	f.Kill(cause)
+	return true
+}
