@@ -75,11 +75,11 @@ func (anyAddr) String() string  { return "any:0" }
 // net.ErrClosed, after the end of the stack the cause of that as well.
 func (a *Acceptor) Accept() (net.Conn, error) {
 	if !a.lazy {
-		s, err := a.next(context.Background(), a.queue)
+		w, err := a.next(context.Background(), a.queue)
 		if err != nil {
 			return nil, err
 		}
-		return s, nil
+		return w.s, nil
 	}
 	a.mu.Lock()
 	if a.err == nil && !a.feeding {
@@ -87,11 +87,11 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 		a.table.owned.Go(a.establish) // awaited by Table.Close
 	}
 	a.mu.Unlock()
-	s, err := a.next(context.Background(), nil)
+	w, err := a.next(context.Background(), nil)
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return w.s, nil
 }
 
 // AcceptStream waits for a stream and returns it. With LazyHandshake it is handed
@@ -99,29 +99,30 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 // ends first, the error matches the context's. Whoever also calls Accept may get
 // streams that Accept had established.
 func (a *Acceptor) AcceptStream(ctx context.Context) (*Stream, error) {
-	return a.next(ctx, a.queue)
+	w, err := a.next(ctx, a.queue)
+	return w.s, err
 }
 
 // next takes a stream out of queue or, in a lazy acceptor, out of the established
 // ones.
-func (a *Acceptor) next(ctx context.Context, queue chan waiting) (*Stream, error) {
+func (a *Acceptor) next(ctx context.Context, queue chan waiting) (waiting, error) {
 	a.asked.Store(true)
 	for {
 		if err := a.ended(); err != nil {
-			return nil, a.opError(err)
+			return waiting{}, a.opError(err)
 		}
 		var w waiting
 		select {
 		case w = <-queue:
 		case w = <-a.ready:
 		case <-ctx.Done():
-			return nil, a.opError(ctx.Err())
+			return waiting{}, a.opError(ctx.Err())
 		case <-a.done:
 			continue
 		}
 		a.places.Release(w.s.Source().Addr(), w.s.Destination())
 		if w.r == nil || !w.r.failed() {
-			return w.s, nil
+			return w, nil
 		}
 	}
 }
@@ -148,14 +149,14 @@ func (a *Acceptor) Streams() <-chan *Stream {
 func (a *Acceptor) feed() {
 	defer close(a.streams)
 	for {
-		s, err := a.next(context.Background(), a.queue)
+		w, err := a.next(context.Background(), a.queue)
 		if err != nil {
 			return
 		}
 		select {
-		case a.streams <- s:
+		case a.streams <- w.s:
 		case <-a.done:
-			s.drop()
+			a.drop(w)
 			return
 		}
 	}
@@ -218,15 +219,15 @@ func (a *Acceptor) deliver(queue chan waiting, w waiting) bool {
 // discard gives w's place back and ends its stream.
 func (a *Acceptor) discard(w waiting) {
 	a.places.Release(w.s.Source().Addr(), w.s.Destination())
-	w.s.drop()
+	a.drop(w)
 }
 
-// drop resets a stream that nobody has accepted, because its acceptor has ended.
-func (s *Stream) drop() {
-	if s.ep.Load() != nil {
-		s.env.Drops.Add(drop.AcceptorClosed) // a pending one is counted by Reject
+// drop resets a stream that nobody has accepted, because the acceptor has ended.
+func (a *Acceptor) drop(w waiting) {
+	if w.r == nil {
+		a.table.env.Drops.Add(drop.AcceptorClosed) // a pending one is counted by its Reject
 	}
-	s.Kill(flow.Shutdown)
+	w.s.Kill(flow.Shutdown)
 }
 
 // complete runs the handshake of r and queues its stream. It is a job of the

@@ -27,7 +27,7 @@ var (
 	errHandshakeTimeout = fmt.Errorf("handshake not completed in time: %w", syscall.ETIMEDOUT)
 	errDecideTimeout    = fmt.Errorf("no decision about the SYN in time: %w", syscall.ETIMEDOUT)
 	errGivenUp          = fmt.Errorf("request given up: %w", net.ErrClosed)
-	errAnswering        = fmt.Errorf("the SYN is being answered: %w", syscall.EALREADY)
+	errAnswering        = fmt.Errorf("the SYN was answered: %w", syscall.EALREADY)
 	errClientReset      = fmt.Errorf("client gave up: %w", syscall.ECONNRESET)
 	errMemory           = fmt.Errorf("memory limit: %w", syscall.ENOBUFS)
 )
@@ -88,9 +88,9 @@ func (t *synTable) room() (size int, ok bool) {
 	return size, ok
 }
 
-// grant takes the memory of an established endpoint out of the budget; its stream
+// take takes the memory of an established endpoint out of the budget; its stream
 // gives it back.
-func (t *synTable) grant(ep *netstack.Endpoint) bool {
+func (t *synTable) take(ep *netstack.Endpoint) bool {
 	receive, send := int64(ep.ReceiveBuffer()), int64(ep.SendBuffer())
 	if !t.env.Budget.Take(budget.Receive, receive) {
 		return false

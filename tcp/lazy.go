@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"l3extract/internal/drop"
-	"l3extract/internal/flow"
 )
 
 // offer queues a pending stream for r in a lazy acceptor. It runs on the reader.
@@ -14,12 +13,14 @@ func (a *Acceptor) offer(r *request) {
 	s.pending = &pending{hs: r, done: make(chan struct{})}
 	t.env.Flows.Add(s.id, s)
 	t.syns.mu.Lock()
-	r.stream = s
 	err := r.err
+	if err == nil {
+		r.stream = s
+	}
 	t.syns.mu.Unlock()
 	w := waiting{s, r}
 	if err != nil { // it ended before it had a stream
-		s.kill(flow.CauseOf(err), err)
+		s.abandon(err)
 		a.places.Release(r.src.Addr(), r.dst)
 	} else if !a.deliver(a.queue, w) {
 		a.discard(w)
@@ -32,7 +33,7 @@ func (r *request) undecidedForTooLong() {
 	t.handshakes.Release(r.src.Addr(), r.dst)
 	t.env.Drops.Add(drop.DecideTimeout)
 	if s := r.stream; s != nil {
-		s.kill(flow.TimedOut, errDecideTimeout)
+		s.abandon(errDecideTimeout)
 	}
 }
 

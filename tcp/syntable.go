@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"sync"
@@ -64,6 +65,8 @@ type synTable struct {
 	handshakes    *limit.Table // held from the SYN to the end of its handshake
 	streams       *limit.Table // held from the SYN to the end of its stream
 	maxRemembered int
+	// grant pays for an established endpoint; tests, which have none, replace it.
+	grant func(*netstack.Endpoint) bool
 
 	sweeps sync.WaitGroup // calls of sweep that are set for later or run
 
@@ -97,6 +100,7 @@ func newSYNTable(env *Env, cfg *Config, engine Engine, key func(netip.Addr) neti
 		answered:      deadlines{wait: answerMemory},
 		silent:        deadlines{wait: cfg.DecideTimeout},
 	}
+	t.grant = t.take
 	if t.maxRemembered < 0 {
 		t.maxRemembered = defaultHandshakes
 	}
@@ -147,12 +151,8 @@ func (t *synTable) add(a *Acceptor, p *packet.Packet) *request {
 func (t *synTable) begin(r *request, cancel context.CancelCauseFunc) (*netstack.SYN, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch r.state {
-	case undecided:
-	case answering:
-		return nil, errAnswering
-	default:
-		return nil, r.err
+	if r.state != undecided {
+		return nil, cmp.Or(r.err, errAnswering)
 	}
 	r.unlink()
 	r.state, r.cancel = answering, cancel

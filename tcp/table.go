@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"l3extract/internal/drop"
-	"l3extract/internal/flow"
 	"l3extract/internal/limit"
 	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
@@ -17,7 +16,7 @@ import (
 
 // TableConfig is what a Table is made of.
 type TableConfig struct {
-	Env    *Env
+	Env    *Env    // what the stack shares with its streams
 	Config *Config // resolved
 	// Engine answers SYNs. It is not used before the first HandleSYN.
 	Engine Engine
@@ -104,7 +103,7 @@ func (t *Table) HandleStray(p *packet.Packet) (handled bool) {
 	}
 	t.env.Drops.Add(drop.HandshakeFailed)
 	if s := r.stream; s != nil {
-		s.kill(flow.ResetByClient, errClientReset)
+		s.abandon(errClientReset)
 	}
 	return true
 }
