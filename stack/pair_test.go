@@ -15,6 +15,9 @@ var (
 	serverAddrs = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64")}
 )
 
+// background is for what a test ends by closing stacks.
+var background = context.Background()
+
 // run starts s and ends it with the test.
 func run(t testing.TB, s *Stack) *Stack {
 	t.Helper()
