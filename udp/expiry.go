@@ -114,7 +114,7 @@ func (t *Table) takeIdle() (idle []*Socket, more bool) {
 			heap.Fix(&e.heap, 0)
 			continue
 		}
-		t.removeLocked(s)
+		t.removeLocked(s, now)
 		idle = append(idle, s)
 	}
 	e.swept, e.cancel = now, nil

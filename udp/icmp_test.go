@@ -95,6 +95,46 @@ func TestRejectQuotes(t *testing.T) {
 	})
 }
 
+// Refuse tells of one datagram and leaves the Socket alone.
+func TestRefuse(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		for _, mapping := range []Mapping{PerSource, PerFlow, PerDestination} {
+			r := newRig(t, Config{Mapping: mapping})
+			s := r.opened(f.client, f.server)
+			m, err := s.ReadMsg(make([]byte, 9))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Refuse(m, syscall.EHOSTUNREACH); err != nil {
+				t.Fatal(err)
+			}
+			p := r.sent()
+			e, ok := packet.ParseICMPError(p)
+			if !ok || p.Src != f.server.Addr() || e.Src != f.client || e.Dst != f.server || e.Kind != packet.HostUnreachable {
+				t.Errorf("%v: %+v", mapping, e)
+			}
+			if err := s.Refuse(m, syscall.ETIMEDOUT); err != nil || len(r.out.take()) != 0 {
+				t.Errorf("timeout: %v, or an answer", err)
+			}
+			wrong := m
+			wrong.Source, wrong.Destination = f.stranger, netip.AddrPort{}
+			if mapping == PerDestination {
+				wrong.Destination = f.far
+			}
+			if err := s.Refuse(wrong, nil); !errors.Is(err, syscall.EINVAL) {
+				t.Errorf("%v: refusing what never came: %v", mapping, err)
+			}
+			if s.err() != nil {
+				t.Errorf("%v: ended", mapping)
+			}
+			s.Close()
+			if err := s.Refuse(m, nil); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("after Close: %v", err)
+			}
+		}
+	})
+}
+
 // A blocked reader hears of the refusal too, once.
 func TestRefusedWhileReading(t *testing.T) {
 	client, server := pair(t, Config{}, Config{})

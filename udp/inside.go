@@ -88,11 +88,12 @@ func (t *Table) localFor(local, remote netip.AddrPort) (netip.AddrPort, error) {
 
 // bind files s with the table and the stack's flows.
 func (t *Table) bind(s *Socket) error {
+	random := t.env.Uint32()
 	t.mu.Lock()
 	err := t.cause
 	if err != nil {
 		err = closedError(err)
-	} else if err = t.own.bind(s, t.env.Uint32); err == nil {
+	} else if err = t.own.bind(s, random); err == nil {
 		s.place.in = true
 	}
 	t.mu.Unlock()

@@ -65,6 +65,7 @@ func (t *Table) judge(src, dst netip.AddrPort) drop.Cause {
 func (t *Table) insert(s *Socket, src netip.Addr) bool {
 	source := t.env.SourceKey(src)
 	var ofAll, ofSource *Socket // evicted
+	now := t.now()
 	t.mu.Lock()
 	if t.cause != nil || t.mapped[s.place.key] != nil {
 		t.mu.Unlock()
@@ -72,16 +73,16 @@ func (t *Table) insert(s *Socket, src netip.Addr) bool {
 	}
 	if n := t.sources.count(source); n > 0 && reached(n, t.cfg.MaxSocketsPerSource) {
 		ofSource = t.sources.oldestOf(source)
-		t.removeLocked(ofSource)
+		t.removeLocked(ofSource, now)
 	}
 	if n := t.sources.total; n > 0 && reached(n, t.cfg.MaxSockets) {
 		ofAll = t.sources.victim()
-		t.removeLocked(ofAll)
+		t.removeLocked(ofAll, now)
 	}
 	t.mapped[s.place.key] = s
 	t.sources.add(s, source)
 	s.place.in = true
-	s.place.last = t.now()
+	s.place.last = now
 	t.schedule(s)
 	t.mu.Unlock()
 	if ofAll != nil {

@@ -81,8 +81,8 @@ func (o *own) late(peer, local netip.AddrPort, now int64) bool {
 	return ok
 }
 
-// bind gives s, whose local end may lack a port, its place.
-func (o *own) bind(s *Socket, random func() uint32) error {
+// bind gives s, whose local end may lack a port, its place; random chooses it.
+func (o *own) bind(s *Socket, random uint32) error {
 	if s.local.Port() == 0 {
 		port, ok := o.freePort(random)
 		if !ok {
@@ -106,12 +106,11 @@ func (o *own) bind(s *Socket, random func() uint32) error {
 	return nil
 }
 
-// freePort returns a random port that nobody uses.
-func (o *own) freePort(random func() uint32) (uint16, bool) {
+// freePort returns the first port from a random one on that nobody uses.
+func (o *own) freePort(random uint32) (uint16, bool) {
 	const n = 1<<16 - firstPort
-	start := random() % n
 	for i := range uint32(n) {
-		port := uint16(firstPort + (start+i)%n)
+		port := uint16(firstPort + (random%n+i)%n)
 		if len(o.byPort[port]) == 0 {
 			return port, true
 		}

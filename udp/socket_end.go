@@ -52,6 +52,29 @@ func (s *Socket) Reject(err error) error {
 	return nil
 }
 
+// Refuse tells the client that m, a datagram that it sent, did not reach its
+// destination: with the ICMP error that Reject would send for err, quoting m. The
+// Socket lives on. This is how a relay passes on what it hears from the other
+// side. It is an error to refuse what this Socket cannot have received, EINVAL,
+// and to refuse after the end.
+func (s *Socket) Refuse(m Msg, err error) error {
+	if ended := s.err(); ended != nil {
+		return s.opError(opReject, nil, ended)
+	}
+	from, to, wrong := s.route(m.Destination, m.Source)
+	if wrong != nil || s.kind == dialled || len(m.Payload) > max6 {
+		return s.opError(opReject, addrOf(m.Source), syscall.EINVAL)
+	}
+	if kind, ok := unreachableFor(err); ok {
+		// The packet is gone; its headers are what matters, and these we know.
+		buf := getPacketBuffer()
+		*buf = packet.AppendUDP((*buf)[:0], to, from, 0, 0, m.Payload)
+		s.t.unreachable(kind, *buf)
+		putPacketBuffer(buf)
+	}
+	return nil
+}
+
 // unreachableFor returns the ICMP error that tells a client of err; false means
 // none.
 func unreachableFor(err error) (packet.Unreachable, bool) {

@@ -29,7 +29,7 @@ type Table struct {
 
 	// mu is held for constant time only, because the goroutine that reads the
 	// conn takes it. No Socket's mutex is taken under it, nor is anything called
-	// that is not of this package.
+	// that is not of this package, but for the clock.
 	mu      sync.Mutex
 	mapped  map[key]*Socket // accepted
 	sources *sources        // the same
@@ -109,6 +109,7 @@ func (t *Table) HandlePacket(p *packet.Packet) {
 // find returns the Socket for a datagram and notes that it was used. Without
 // one, known tells that the datagram has been dealt with.
 func (t *Table) find(src, dst netip.AddrPort) (s *Socket, known bool) {
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.cause != nil {
@@ -118,7 +119,6 @@ func (t *Table) find(src, dst netip.AddrPort) (s *Socket, known bool) {
 	if s := t.own.find(&t.env, src, dst); s != nil {
 		return s, true
 	}
-	now := t.now()
 	if t.own.late(src, dst, now) {
 		t.env.Drops.Add(drop.UDPClosed)
 		return nil, true
@@ -136,12 +136,13 @@ func (t *Table) find(src, dst netip.AddrPort) (s *Socket, known bool) {
 
 // remove takes s out of the table, if it is there.
 func (t *Table) remove(s *Socket) {
+	now := t.now()
 	t.mu.Lock()
-	t.removeLocked(s)
+	t.removeLocked(s, now)
 	t.mu.Unlock()
 }
 
-func (t *Table) removeLocked(s *Socket) {
+func (t *Table) removeLocked(s *Socket, now int64) {
 	if !s.place.in {
 		return
 	}
@@ -152,7 +153,7 @@ func (t *Table) removeLocked(s *Socket) {
 		t.sources.remove(s)
 		return
 	}
-	t.own.remove(s, t.now())
+	t.own.remove(s, now)
 }
 
 // Close ends the acceptor and all Sockets with cause; nil stands for Shutdown.
