@@ -11,6 +11,22 @@
 // Destination say the same as netip.AddrPort. For a stream dialled from inside
 // the stack Source and LocalAddr are our own end.
 //
+// # Accepting
+//
+// An [Acceptor] is a net.Listener, and Acceptor.Streams a channel of the same
+// streams for use in a select. By default a stream is handed out once its
+// handshake is complete. With Config.LazyHandshake it is handed out on its SYN, so
+// that the application can look first whether what the client wants can be had:
+// Handshake answers the SYN, and so do the first Read and Write; Reject refuses it
+// in the way that fits an error. Accept returns established streams in either case.
+//
+// A SYN needs a place in the accept queue, one among the handshakes under way and
+// one among the open streams; the latter two are limited for the whole stack, for
+// each source and for each destination, and an eighth of each is kept for sources
+// that hold fewer than 16, so that one client that scans, floods or has many dead
+// peers keeps nobody else out. Whatever is refused is counted by its cause. The
+// defaults of all limits stand at [Config].
+//
 // # Writing
 //
 // Small Writes are collected: those that follow one another closely travel

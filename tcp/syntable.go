@@ -254,10 +254,12 @@ func (t *synTable) close(err error) {
 	t.endAll(err, func(*request) bool { return true })
 }
 
-// endAll ends the chosen requests with err.
+// endAll ends the chosen requests with err. The clients of those that were not
+// answered yet are refused; those of the others the engine resets.
 func (t *synTable) endAll(err error, chosen func(*request) bool) {
 	var cancels []context.CancelCauseFunc
 	var dropped []*request
+	var syns [][]byte
 	t.mu.Lock()
 	for _, r := range t.requests {
 		switch {
@@ -265,7 +267,7 @@ func (t *synTable) endAll(err error, chosen func(*request) bool) {
 		case r.state == answering:
 			cancels = append(cancels, r.cancel)
 		case r.state == undecided:
-			dropped = append(dropped, r)
+			dropped, syns = append(dropped, r), append(syns, r.syn)
 			fallthrough
 		default:
 			r.err = err
@@ -276,8 +278,9 @@ func (t *synTable) endAll(err error, chosen func(*request) bool) {
 	for _, cancel := range cancels {
 		cancel(err)
 	}
-	for _, r := range dropped {
+	for i, r := range dropped {
 		t.handshakes.Release(r.src.Addr(), r.dst)
+		t.env.sendAnswerTo(syns[i], reset)
 	}
 }
 
