@@ -61,8 +61,12 @@ func (e *Endpoint) Local() netip.AddrPort { return e.local }
 // Remote returns the peer's end.
 func (e *Endpoint) Remote() netip.AddrPort { return e.remote }
 
-// NotifyEvent implements the engine's EventListener.
-func (e *Endpoint) NotifyEvent(mask gwaiter.EventMask) {
+// listener is an Endpoint as the engine's EventListener, which keeps the engine's
+// types out of the Endpoint's own methods.
+type listener Endpoint
+
+// NotifyEvent implements gwaiter.EventListener.
+func (l *listener) NotifyEvent(mask gwaiter.EventMask) {
 	var ev Event
 	if mask&(gwaiter.ReadableEvents|gwaiter.EventRdHUp) != 0 {
 		ev |= Readable
@@ -73,14 +77,14 @@ func (e *Endpoint) NotifyEvent(mask gwaiter.EventMask) {
 	if mask&(gwaiter.EventHUp|gwaiter.EventErr) != 0 {
 		ev |= HangUp | Readable | Writable
 	}
-	e.notifier.Notify(ev)
+	l.notifier.Notify(ev)
 }
 
 // SetNotifier tells n of every event from now on, and of all at once first, so
 // that nothing that came before is missed. It must be called once only.
 func (e *Endpoint) SetNotifier(n Notifier) {
 	e.notifier = n
-	e.entry.Init(e, gwaiter.AllEvents)
+	e.entry.Init((*listener)(e), gwaiter.AllEvents)
 	e.wq.EventRegister(&e.entry)
 	n.Notify(Readable | Writable | HangUp)
 }
