@@ -14,3 +14,19 @@
 //   - l3extract/adapters: what an application puts on a Stream or a Socket, such as forwarding it to the real network
 //   - l3extract/examples: programs, of which l3run runs any command with all its traffic extracted
 package l3extract
+
+import (
+	"l3extract/stack"
+	"l3extract/tcp"
+	"l3extract/udp"
+)
+
+// The names of l3_extract, the Rust crate whose shape this module follows, so that whoever looks for one of them finds it.
+// New code names the packages.
+type (
+	TcpStack    = stack.Stack  // the actor: New builds it, Run is it
+	TcpStream   = tcp.Stream   // a net.Conn
+	TcpAcceptor = tcp.Acceptor // a net.Listener
+	UdpSocket   = udp.Socket   // a net.PacketConn
+	UdpAcceptor = udp.Acceptor // hands out UdpSockets
+)

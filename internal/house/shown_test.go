@@ -31,7 +31,7 @@ func TestShownCodeIsCodeThatRuns(t *testing.T) {
 		for _, decl := range s.file.Decls {
 			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Body != nil {
 				at := func(p token.Pos) int { return tr.fset.Position(p).Offset }
-				whole[f.Name.Name] = string(s.text[at(f.Pos()) : at(f.End())])
+				whole[f.Name.Name] = string(s.text[at(f.Pos()):at(f.End())])
 				bodies[f.Name.Name] = string(s.text[at(f.Body.Lbrace)+1 : at(f.Body.Rbrace)])
 			}
 		}

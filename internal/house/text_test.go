@@ -77,3 +77,26 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeListsEverything wants every example and every package that people can import in the README, as a link.
+func TestReadmeListsEverything(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, s := range load(t).sources {
+		dir := s.dir()
+		example := s.isMain() && path.Dir(dir) == "examples"
+		if s.isTest() || seen[dir] || dir == "." || !example && !s.isPublic() {
+			continue
+		}
+		seen[dir] = true
+		if !bytes.Contains(readme, []byte("]("+dir+")")) {
+			t.Errorf("README.md has no link to %s", dir)
+		}
+	}
+	if !bytes.Contains(readme, []byte("go test ./...")) {
+		t.Error("README.md does not say how to run the tests")
+	}
+}
