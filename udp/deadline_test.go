@@ -150,7 +150,7 @@ func TestConcurrentMethods(t *testing.T) {
 	f := families[0]
 	for _, mapping := range []Mapping{PerSource, PerFlow, PerDestination} {
 		client, server := pair(t, Config{}, Config{Mapping: mapping, MaxSockets: 2, Filtering: AddressDependent})
-		c, err := client.Dial(ap("10.0.0.2:5000"), f.server)
+		c, err := client.dial(ap("10.0.0.2:5000"), f.server)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,8 @@ type Env struct {
 	// SourceKey tells sources apart. Default: /32 and /64.
 	SourceKey func(netip.Addr) netip.Prefix
 	// AllowICMP is asked before an ICMP error is sent to an address: the rate
-	// limit. A refusal is counted by the Table. Default: always.
+	// limit. A refusal is counted by the Table. Default: 100 a second for each
+	// source.
 	AllowICMP func(to netip.Addr) bool
 
 	// Now and AfterFunc are the clock of idle timeouts. The function that
@@ -55,9 +56,6 @@ func (e Env) defaults() Env {
 	}
 	if e.SourceKey == nil {
 		e.SourceKey = limit.DefaultKey
-	}
-	if e.AllowICMP == nil {
-		e.AllowICMP = func(netip.Addr) bool { return true }
 	}
 	if e.Now == nil {
 		e.Now = time.Now

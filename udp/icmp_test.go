@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
@@ -41,7 +44,7 @@ func TestReject(t *testing.T) {
 			} {
 				t.Run(fmt.Sprintf("%v/%v", mapping, tc.err), func(t *testing.T) {
 					client, server := pair(t, Config{}, Config{Mapping: mapping})
-					c, err := client.Dial(netip.AddrPort{}, f.server)
+					c, err := client.dial(netip.AddrPort{}, f.server)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -138,7 +141,7 @@ func TestRefuse(t *testing.T) {
 // A blocked reader hears of the refusal too, once.
 func TestRefusedWhileReading(t *testing.T) {
 	client, server := pair(t, Config{}, Config{})
-	c, err := client.Dial(netip.AddrPort{}, families[0].server)
+	c, err := client.dial(netip.AddrPort{}, families[0].server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +220,47 @@ func TestICMPRate(t *testing.T) {
 	r.wantDrops(drop.ICMPRate, 1)
 	if len(asked) != 2 || asked[1] != f.client.Addr() {
 		t.Errorf("asked for %v", asked)
+	}
+}
+
+// By default each source has a ration of its own, which fills up again.
+func TestDefaultICMPRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := families[0]
+		r := newRig(t, Config{})
+		r.Acceptor().Close()
+		for _, tc := range []struct {
+			from      netip.AddrPort
+			pause     time.Duration
+			n, answer int
+		}{
+			{f.client, 0, 150, icmpBurst},
+			{f.other, 0, 10, 0}, // the same source
+			{f.client, time.Second / 2, 100, icmpRate / 2},
+			{f.client, time.Hour, 150, icmpBurst},
+		} {
+			time.Sleep(tc.pause)
+			for range tc.n {
+				r.receive(tc.from, f.server, "x")
+			}
+			if got := len(r.out.take()); got != tc.answer {
+				t.Errorf("%v, %d after %v: %d answers, want %d", tc.from, tc.n, tc.pause, got, tc.answer)
+			}
+		}
+		r.wantDrops(drop.ICMPRate, 50+10+50+50)
+	})
+}
+
+// What one source spends is missed by those alone that share its bucket.
+func TestRation(t *testing.T) {
+	r := &ration{seed: maphash.MakeSeed()}
+	at := func(i int) netip.Prefix { return netip.PrefixFrom(clientAt(i, 0).Addr(), 32) }
+	for r.allow(at(0), 0) {
+	}
+	for i := 1; i < 100; i++ {
+		if shared := r.bucket(at(i)) == r.bucket(at(0)); r.allow(at(i), 0) == shared {
+			t.Errorf("source %d: shared %v", i, shared)
+		}
 	}
 }
 

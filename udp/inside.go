@@ -42,7 +42,7 @@ func (t *Table) mayListen(a netip.Addr) error {
 	return syscall.EADDRNOTAVAIL
 }
 
-// Dial returns a Socket between local, one of the stack's own addresses, and
+// Dial returns a [Conn] between local, one of the stack's own addresses, and
 // remote. It sends nothing yet and never expires. A zero or unspecified address
 // means the stack's first of remote's IP version; port 0 means one that is chosen
 // at random. Reads and writes fail once with ECONNREFUSED and the like after
@@ -52,7 +52,7 @@ func (t *Table) mayListen(a netip.Addr) error {
 // EADDRINUSE for one that is taken, EDESTADDRREQ for a remote one without an
 // address or a port, ENETUNREACH for a loopback address, and net.ErrClosed after
 // the end of the stack.
-func (t *Table) Dial(local, remote netip.AddrPort) (*Conn, error) {
+func (t *Table) Dial(local, remote netip.AddrPort) (net.Conn, error) {
 	local, remote = plain(local), plain(remote)
 	local, err := t.localFor(local, remote)
 	if err == nil {

@@ -119,7 +119,7 @@ func TestListenRefused(t *testing.T) {
 func TestDial(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		client, server := pair(t, Config{}, Config{Mapping: PerFlow})
-		c, err := client.Dial(netip.AddrPort{}, f.server)
+		c, err := client.dial(netip.AddrPort{}, f.server)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +218,7 @@ func TestLateAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := families[0]
 		r := newRig(t, Config{})
-		c, err := r.Dial(netip.AddrPort{}, f.server)
+		c, err := r.dial(netip.AddrPort{}, f.server)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +230,7 @@ func TestLateAnswer(t *testing.T) {
 		}
 		r.wantDrops(drop.UDPClosed, 1)
 		// The same ends again are served, and a minute later all is forgotten.
-		if c, err = r.Dial(local, f.server); err != nil {
+		if c, err = r.dial(local, f.server); err != nil {
 			t.Fatal(err)
 		}
 		r.receive(f.server, local, "new")
@@ -248,7 +248,7 @@ func TestOwnAddress(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		r := newRig(t, Config{})
 		at := netip.AddrPortFrom(f.own, 7)
-		c, err := r.Dial(netip.AddrPort{}, at)
+		c, err := r.dial(netip.AddrPort{}, at)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,6 +122,15 @@ func newRig(t testing.TB, cfg Config, change ...func(*Env)) *rig {
 	return r
 }
 
+// dial is Dial with the type that it returns.
+func (r *rig) dial(local, remote netip.AddrPort) (*Conn, error) {
+	c, err := r.Dial(local, remote)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*Conn), nil
+}
+
 func datagramPacket(src, dst netip.AddrPort, payload string) []byte {
 	return packet.AppendUDP(nil, src, dst, 64, 0, []byte(payload))
 }

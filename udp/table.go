@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,10 @@ func NewTable(cfg *Config, env Env) (*Table, error) {
 		mapped: make(map[key]*Socket), sources: newSources(),
 	}
 	t.start = t.env.Now()
+	if t.env.AllowICMP == nil {
+		r := &ration{seed: maphash.MakeSeed()}
+		t.env.AllowICMP = func(to netip.Addr) bool { return r.allow(t.env.SourceKey(to), t.now()) }
+	}
 	t.memory.limit, t.memory.budget = t.cfg.TotalQueueBytes, t.env.Budget
 	t.acceptor = newAcceptor(t)
 	t.own.init()
