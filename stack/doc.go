@@ -44,7 +44,7 @@
 //	handshake, decision          10 s, 30 s     tcp.Config.HandshakeTimeout, DecideTimeout
 //	closing                      30 s           tcp.Config.CloseTimeout
 //	UDP sockets                  32768          udp.Config.MaxSockets
-//	... of one source            16384          udp.Config.MaxSocketsPerSource
+//	... of one source            no limit       udp.Config.MaxSocketsPerSource
 //	queue of a UDP socket        1 MiB, 1024    udp.Config.QueueBytes, QueueDatagrams
 //	UDP idle, one shot, DNS      5 min, 30 s, 10 s  udp.Config
 //	ICMP errors of one source    100 a second   not configurable

@@ -84,8 +84,8 @@ const (
 	// UDP.
 
 	UDPQueueFull       // socket's queue full
-	UDPSocketLimit     // sockets: all
-	UDPSourceLimit     // sockets: this source key
+	UDPSocketLimit     // socket evicted to make room in the table
+	UDPSourceLimit     // socket evicted to make room for its source key
 	UDPFiltered        // refused by the socket's filtering (RFC 4787)
 	UDPAcceptQueueFull // no place in the accept queue
 	UDPNobody          // no acceptor, no listener: port unreachable
