@@ -29,6 +29,7 @@ func (s *Stack) Run(ctx context.Context) error {
 		return ErrRunning
 	case s.cause != nil:
 		s.mu.Unlock()
+		<-s.done
 		return nil // closed before it ran
 	}
 	s.run = true

@@ -112,14 +112,15 @@ func (s *Stack) MTU() int { return s.cfg.MTU }
 // end begins the end for this cause; only the first one counts.
 func (s *Stack) end(cause error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cause != nil {
-		return
+	first, run := s.cause == nil, s.run
+	if first {
+		s.cause = cause
+		close(s.closing)
 	}
-	s.cause = cause
-	close(s.closing)
-	if !s.run {
-		close(s.done) // there is nothing to wait for
+	s.mu.Unlock()
+	if first && !run { // no Run will do it
+		s.stopSides()
+		close(s.done)
 	}
 }
 
