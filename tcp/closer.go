@@ -144,7 +144,9 @@ func (s *Stream) closed() bool {
 	if ep.FINAcked() {
 		err := failure(ep)
 		s.discard(ep) // what came meanwhile: the engine resets rather than lose it
+		s.peekMu.Lock()
 		ep.Close()
+		s.peekMu.Unlock()
 		if err != nil && st == netstack.StateError {
 			s.end(flow.CauseOf(err))
 		} else {

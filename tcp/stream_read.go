@@ -146,14 +146,20 @@ func inputEnded(st netstack.State) bool {
 // copyPeeked copies what has been received to b.
 func (s *Stream) copyPeeked(ep *netstack.Endpoint, b []byte) (n int, err error) {
 	v := vectors.Get().(*vector)
-	s.peekMu.Lock()
-	v.b, err = ep.Peek(v.b[:0])
-	for _, c := range v.b {
-		n += copy(b[n:], c)
+	defer v.put()
+	for room := v[:0]; ; room = make([][]byte, 0, len(b)) { // as many as one-byte chunks need
+		n = 0
+		s.peekMu.Lock()
+		var got [][]byte
+		got, err = ep.Peek(room)
+		for _, c := range got {
+			n += copy(b[n:], c)
+		}
+		s.peekMu.Unlock()
+		if n == len(b) || len(got) < cap(room) || cap(room) >= len(b) {
+			return n, err
+		}
 	}
-	s.peekMu.Unlock()
-	v.put()
-	return n, err
 }
 
 // Discard consumes the next n bytes and waits until so many have come. It returns

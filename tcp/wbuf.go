@@ -49,11 +49,12 @@ func (w *writeBuffer) init(size, segment int) {
 
 func (w *writeBuffer) waiting() int { return w.tail - w.head }
 
-// segmentSize returns the payload of a full segment to addr, with the timestamp
-// option. Only the cutting of large flushes depends on it; one that the peer made
-// smaller costs a short segment per flush.
+// segmentSize returns the payload of a full segment to addr. The engine leaves room
+// for as many options as can be, 40 bytes with timestamps and SACK. Only the cutting
+// of large flushes depends on it: a peer that wants smaller segments costs a short one
+// per flush.
 func segmentSize(mtu int, addr netip.Addr) int {
-	headers := 20 + 20 + 12
+	headers := 20 + 20 + 40
 	if addr.Is6() && !addr.Is4In6() {
 		headers += 20
 	}

@@ -9,15 +9,14 @@ import (
 )
 
 // vector holds slices of the engine's memory for the length of one call.
-type vector struct{ b [][]byte }
+type vector [64][]byte
 
 // vectors holds vectors of 64 slices: as many chunks of up to 64 KiB as any socket
 // buffer takes at once. They never leave this package.
-var vectors = sync.Pool{New: func() any { return &vector{b: make([][]byte, 0, 64)} }}
+var vectors = sync.Pool{New: func() any { return new(vector) }}
 
 func (v *vector) put() {
-	clear(v.b[:cap(v.b)])
-	v.b = v.b[:0]
+	clear(v[:])
 	vectors.Put(v)
 }
 
@@ -90,11 +89,9 @@ func (s *Stream) waitReadable() error {
 			return err
 		}
 		s.peekMu.Lock()
-		v.b, err = ep.Peek(v.b[:0:1])
-		n := len(v.b)
-		v.b = v.b[:0]
+		got, err := ep.Peek(v[:0:1])
 		s.peekMu.Unlock()
-		if n > 0 {
+		if len(got) > 0 {
 			return nil
 		}
 		if err != netstack.ErrWouldBlock {

@@ -72,15 +72,15 @@ func (s *Stream) sendPeeked(fd int) (n int, own, sys error) {
 	if err := s.stopReading(); err != nil {
 		return 0, err, nil
 	}
-	var err error
-	if v.b, err = ep.Peek(v.b[:0]); len(v.b) == 0 {
+	got, err := ep.Peek(v[:0])
+	if len(got) == 0 {
 		if err != netstack.ErrWouldBlock {
 			err = s.ended(err)
 		}
 		return 0, err, nil
 	}
 	for {
-		n, err = unix.SendmsgBuffers(fd, v.b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, err = unix.SendmsgBuffers(fd, got, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {
 			break
 		}
