@@ -24,8 +24,10 @@ func TestCloseEndsAccepting(t *testing.T) {
 			}
 			streams := a.Streams()
 			synctest.Wait()
-			if a.Close() != nil || a.Close() != nil {
-				t.Error("Close failed")
+			for range 2 {
+				if err := a.Close(); err != nil {
+					t.Error(err)
+				}
 			}
 			for range 4 {
 				wantOpError(t, <-errs, "any:0", net.ErrClosed)
@@ -181,5 +183,23 @@ func TestStackEndEndsHandshakes(t *testing.T) {
 		if r.table.HandleSYN(syn(clientA, server, 1)) {
 			t.Error("taken after the end")
 		}
+	})
+}
+
+// TestSYNDuringTheEnd has SYNs arrive between the steps of Table.Close.
+func TestSYNDuringTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newSYNRig(t, Config{})
+		r.listen()
+		r.table.crew.mu.Lock()
+		r.table.crew.ended = true
+		r.table.crew.mu.Unlock()
+		r.table.HandleSYN(syn(clientA, server, 1))
+		r.counted(drop.SYNLimitGlobal, 1)
+		r.held(0, 0, 0)
+		r.table.syns.close(net.ErrClosed)
+		r.table.HandleSYN(syn(clientA, server, 1))
+		r.held(0, 0, 0)
+		r.table.Close(nil)
 	})
 }

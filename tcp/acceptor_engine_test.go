@@ -12,20 +12,26 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
+	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
 )
 
 // tableOn puts a Table in front of side a's engine.
-func (r *rig) tableOn(cfg Config) *Table {
+func (r *rig) tableOn(cfg Config, change ...func(*TableConfig)) *Table {
 	r.t.Helper()
 	resolved, err := cfg.Resolved()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	h := r.a
-	table := NewTable(TableConfig{Env: h.env, Config: &resolved, Engine: h.engine})
+	tc := TableConfig{Env: h.env, Config: &resolved, Engine: h.engine}
+	for _, f := range change {
+		f(&tc)
+	}
+	table := NewTable(tc)
 	stop := make(chan struct{})
 	var reader sync.WaitGroup
 	reader.Go(func() { // ends with the test, which waits for it
@@ -104,6 +110,51 @@ func TestAcceptOnTheEngine(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// hungry is an engine that takes the whole budget while a handshake runs.
+type hungry struct{ *side }
+
+func (e hungry) Handshake(ctx context.Context, syn *netstack.SYN, opt netstack.EndpointOptions) (*netstack.Endpoint, error) {
+	ep, err := e.engine.Handshake(ctx, syn, opt)
+	e.env.Budget.Take(budget.Datagram, 1<<20-20<<10)
+	return ep, err
+}
+
+// TestMemoryGoneOnTheEngine has no memory for a stream once it is established.
+func TestMemoryGoneOnTheEngine(t *testing.T) {
+	for _, lazy := range []bool{false, true} {
+		r := newRigLimit(t, Config{}, 1<<20)
+		table := r.tableOn(Config{LazyHandshake: lazy}, func(c *TableConfig) { c.Engine = hungry{r.a} })
+		a := table.Acceptor()
+		a.asked.Store(true)
+		dialled := r.dial(r.addrs())
+		if lazy {
+			s, err := a.AcceptStream(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Handshake(context.Background()); !errors.Is(err, syscall.ENOBUFS) {
+				t.Errorf("Handshake: %v", err)
+			}
+		}
+		d := <-dialled
+		if d.err != nil {
+			t.Fatal(d.err) // its SYN was answered before the memory went
+		}
+		if _, err := d.s.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client reads %v", err)
+		}
+		eventually(t, "everything came back", func() bool {
+			s := table.Stats()
+			return s.Handshakes.Held+s.Streams.Held+s.Queue.Held == 0
+		})
+		if n := r.a.drops.Load(drop.MemoryLimit); n != 1 {
+			t.Errorf("counted %d times", n)
+		}
+		r.a.env.Budget.Give(budget.Datagram, 1<<20-20<<10)
+		_ = d.s.Close()
 	}
 }
 
