@@ -2,11 +2,13 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
 	"l3extract/l3conn"
+	"l3extract/tcp"
 )
 
 // The addresses of the two stacks of a pair.
@@ -66,4 +68,16 @@ func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// contextSoonOver is a context whose deadline passes while nothing happens.
+func contextSoonOver(testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(background, 50*time.Millisecond)
+}
+
+// causeOf returns the cause of a stream's end.
+func causeOf(s *tcp.Stream) Cause {
+	var c Cause
+	errors.As(context.Cause(s.Context()), &c)
+	return c
 }
