@@ -4,7 +4,6 @@ import (
 	"context"
 	"syscall"
 
-	"l3extract/internal/budget"
 	"l3extract/internal/flow"
 	"l3extract/internal/netstack"
 )
@@ -191,10 +190,4 @@ func (s *Stream) abandonHandshake(reason, cause error, reject bool) bool {
 	}
 	s.wake()
 	return undecided
-}
-
-// refund returns the buffers of an endpoint that no stream took over.
-func (env *Env) refund(perDirection int) {
-	env.Budget.Give(budget.Receive, int64(perDirection))
-	env.Budget.Give(budget.Send, int64(perDirection))
 }

@@ -67,7 +67,6 @@ func (c *tap) setFilter(f func(p *packet.Packet) bool) { c.filter.Store(&f) }
 
 // side is one engine with the streams' part of a stack around it.
 type side struct {
-	t      *testing.T
 	env    *Env
 	cfg    Config
 	engine *netstack.Engine
@@ -278,3 +277,9 @@ func cause(t testing.TB, s *Stream) error {
 }
 
 var errno = struct{ reset, pipe error }{syscall.ECONNRESET, syscall.EPIPE}
+
+// ends of streams that are on no wire.
+var (
+	clientEnd = netip.MustParseAddrPort("10.0.0.2:40000")
+	serverEnd = netip.MustParseAddrPort("192.0.2.7:80")
+)

@@ -25,7 +25,6 @@ type host struct {
 	pkt    packet.Packet
 	whole  packet.Packet
 	syns   chan *SYN
-	strays chan packet.Packet
 	others chan []byte
 }
 
