@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -25,7 +26,14 @@ type device struct {
 	raw  syscall.RawConn
 	size int       // MTU
 	ops  sync.Pool // of *ops
+
+	// unsure: nobody could tell whether packets have a header in front, so the
+	// first one read must. Only the reader touches it.
+	unsure bool
 }
+
+// errHeader is what a TUN without IFF_NO_PI gives.
+var errHeader = errors.New("its packets have a header of their own: open it with IFF_NO_PI")
 
 // newPolled gives fd to Go's poller. fd must have its interface already: the
 // poller never hears of one that is attached later. On error fd is still the
@@ -60,10 +68,22 @@ func (d *device) caps(of *Device) l3conn.Caps {
 
 func (d *device) read(b []byte) (int, error) {
 	n, err := d.file.Read(b)
-	if err == nil && cut(b[:n], len(b)) {
-		err = l3conn.ErrShortBuffer
+	switch {
+	case err != nil:
+		return 0, err
+	case d.unsure && d.foreign(b[:n]):
+		return 0, errHeader
+	case cut(b[:n], len(b)):
+		return 0, l3conn.ErrShortBuffer
 	}
-	return n, err
+	return n, nil
+}
+
+// foreign reports whether the first packet is no IP packet; a later one that
+// looks like it is only a bad packet.
+func (d *device) foreign(p []byte) bool {
+	d.unsure = false
+	return len(p) >= 4 && p[0]>>4 == 0 && (p[2] == 0x08 && p[3] == 0x00 || p[2] == 0x86 && p[3] == 0xdd)
 }
 
 // cut reports whether p, read into room bytes, is only the beginning of a
@@ -99,6 +119,9 @@ func (d *device) readAll(bufs [][]byte, sizes []int) (int, error) {
 	o := d.ops.Get().(*ops)
 	o.bufs, o.sizes = bufs, sizes
 	err := d.raw.Read(o.read)
+	if d.unsure && err == nil && o.n > 0 && d.foreign(bufs[0][:sizes[0]]) {
+		o.n, err = 0, errHeader
+	}
 	return d.done(o, err)
 }
 

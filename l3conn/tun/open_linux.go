@@ -128,6 +128,7 @@ func fromFD(fd, mtu int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tun: file descriptor %d: %w", fd, err)
 	}
+	dev.dev.unsure = true
 	return dev, nil
 }
 
@@ -146,11 +147,10 @@ func adopted(fd int) (name string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("it is not a TUN: %w", err)
 	}
+	// IFF_NO_PI is not among the questions: its bit is that of IFF_NOFILTER here.
 	switch flags := ifr.Uint16(); {
 	case flags&unix.IFF_TAP != 0:
 		return "", errors.New("it is a TAP, which carries Ethernet frames")
-	case flags&unix.IFF_NO_PI == 0:
-		return "", errors.New("its packets have a header of their own: open it with IFF_NO_PI")
 	case flags&unix.IFF_VNET_HDR != 0:
 		return "", errors.New("its packets have a virtio-net header: open it without IFF_VNET_HDR")
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -55,12 +56,42 @@ func setUp(name string, c Config) (mtu int, err error) {
 			return 0, fmt.Errorf("add address %v: %w", p, err)
 		}
 	}
+	if !c.LeaveDown {
+		if err := awaitIPv6(h, c.Addrs); err != nil {
+			return 0, err
+		}
+	}
 	for _, p := range c.Routes {
 		if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p.Masked())}); err != nil {
 			return 0, fmt.Errorf("add route %v: %w", p, err)
 		}
 	}
 	return mtu, nil
+}
+
+// patience bounds the wait for the kernel's own work on an address, which takes
+// milliseconds where the machine is busy.
+const patience = 5 * time.Second
+
+// awaitIPv6 waits until the host takes packets to its new IPv6 addresses: the
+// kernel inserts the route that makes it do so from a work queue, also where no
+// duplicate address detection is asked for, and drops what comes earlier.
+func awaitIPv6(h *netlink.Handle, addrs []netip.Prefix) error {
+	for _, p := range addrs {
+		if p.Addr().Is4() {
+			continue
+		}
+		for give := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+			routes, err := h.RouteGet(p.Addr().AsSlice())
+			if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+				break
+			}
+			if time.Now().After(give) {
+				return fmt.Errorf("address %v does not become usable (%v)", p, err)
+			}
+		}
+	}
+	return nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

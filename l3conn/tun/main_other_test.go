@@ -1,0 +1,11 @@
+//go:build !linux
+
+package tun
+
+import (
+	"testing"
+
+	"l3extract/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
