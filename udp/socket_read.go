@@ -76,6 +76,23 @@ func (s *Socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, addrOf(a), err
 }
 
+// Wait waits until a read would not wait, and consumes nothing: a datagram is
+// there, or an error other than the end. With it a relay needs no buffer for a
+// Socket that is silent. It fails once the Socket has ended, as a read does.
+func (s *Socket) Wait() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.ended == nil && s.pending == nil && s.queue.count == 0 && !passed(s.readDeadline) {
+		s.armRead()
+		s.readable.Wait()
+	}
+	if s.ended != nil {
+		return s.opError(opRead, nil, s.ended)
+	}
+	s.readable.Signal() // what woke this call is still there, for whoever reads
+	return nil
+}
+
 // next waits for the next datagram and takes it out of the queue. The caller
 // releases it.
 func (s *Socket) next() (*datagram, error) {

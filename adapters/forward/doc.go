@@ -1,0 +1,55 @@
+// Package forward serves a stack by dialling out: every stream and socket that
+// the stack extracts is joined with a connection or socket of the host, or of
+// whatever the Dialer and PacketListener stand for.
+//
+//	s, err := stack.New(conn, &stack.Config{TCP: tcp.Config{LazyHandshake: true}})
+//	go s.Run(ctx)
+//	srv := &forward.Server{Dialer: new(direct.Dialer)}
+//	err = srv.Serve(ctx, s)
+//
+// # TCP
+//
+// A stream is dialled before its handshake when the stack has
+// [l3extract/tcp.Config].LazyHandshake, as it should: then a port that refuses
+// is refused to the client too (RST), a host that cannot be reached is
+// unreachable (ICMP), and one that does not answer leaves the client waiting
+// until its own time-out. Without it a client is connected first and reset when
+// the dial fails.
+//
+// The relay passes bytes, the ends of both directions (half-close) and resets on.
+// It holds no buffer while a connection is idle, if the upstream is a
+// *net.TCPConn or *net.UnixConn on Linux; for any other upstream it holds one of
+// 32 KiB.
+//
+// # UDP
+//
+// Each [l3extract/udp.Socket] has one upstream socket, whatever it talks to, so
+// that the mapping towards the world is as endpoint-independent as the stack's
+// own (RFC 4787). It lives as long as the Socket, whose idle timeout is the
+// stack's udp.Config. Sockets mapped PerDestination are refused: replies to their
+// many clients could not be told apart.
+//
+// # Who may be reached
+//
+// [Policy] judges the address that is really dialled. What it forbids is answered
+// with "administratively prohibited" (ICMP), and the flow ends with the cause
+// [l3extract/stack.Policy]. The zero Policy keeps the clients away from the
+// host's loopback, from link-local addresses (cloud metadata), from multicast and
+// from the stack's own addresses.
+//
+// # How flows end
+//
+// Every flow ends with a cause, see [l3extract/stack.Cause]: closed when both
+// ends finished, reset by client, reset by upstream, dial failed, policy, limit,
+// idle, timed out, shutdown, or what Stack.Kill said.
+//
+// # Defaults
+//
+// Zero is the default; a negative number means no limit, or never.
+//
+//	DialTimeout             10 s
+//	IdleTimeout             2 h 4 min   RFC 5382, REQ-5
+//	HalfCloseTimeout        4 min       RFC 5382, REQ-5
+//	MaxDials                1024
+//	MaxDialsPerDestination  64
+package forward

@@ -1,0 +1,46 @@
+package forward
+
+import "sync/atomic"
+
+// Stats is the account of a Server over all the stacks that it served or serves.
+type Stats struct {
+	Relays  int64 // streams joined with an upstream now
+	Sockets int64 // UDP sockets served now
+	Dialing int64 // dials in flight
+
+	Streams     uint64 // streams taken
+	Dials       uint64 // dials begun
+	DialsFailed uint64 // those that failed; dials that Policy stopped are not among them
+	Limited     uint64 // streams refused because of MaxDials and MaxDialsPerDestination
+	Unroutable  uint64 // streams and datagrams that Route refused
+	Idle        uint64 // relays ended by IdleTimeout and HalfCloseTimeout
+
+	PolicyStreams   uint64 // streams that Policy refused
+	PolicyDatagrams uint64 // datagrams to and from where Policy lets none
+
+	DatagramsOut, DatagramsIn uint64 // sent to upstreams, and received from them for the clients
+	// DatagramsLost counts those that could not be sent on, either way, and those
+	// that came for a client from where its mapping takes none.
+	DatagramsLost uint64
+}
+
+// counters are the Stats as they are counted.
+type counters struct {
+	relays, sockets, dialing                               atomic.Int64
+	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
+	policyStreams, policyDatagrams                         atomic.Uint64
+	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
+}
+
+// Stats returns the account as of now.
+func (f *Server) Stats() Stats {
+	c := &f.stats
+	return Stats{
+		Relays: c.relays.Load(), Sockets: c.sockets.Load(), Dialing: c.dialing.Load(),
+		Streams: c.streams.Load(), Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
+		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(),
+		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
+		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),
+		DatagramsLost: c.datagramsLost.Load(),
+	}
+}
