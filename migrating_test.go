@@ -2,6 +2,7 @@ package l3extract_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -9,7 +10,9 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"syscall"
 
+	"l3extract/adapters/forward"
 	"l3extract/l3conn"
 	"l3extract/stack"
 	"l3extract/tcp"
@@ -41,6 +44,25 @@ func Example_fromGonet() {
 	})
 	fmt.Println(ask(ctx, client, "192.0.2.1:7"))
 	// Output: hello from 192.0.2.1:7
+}
+
+func fromTun2socks(ctx context.Context, conn io.ReadWriter, dialer forward.Dialer) error {
+	s, err := stack.New(conn, &stack.Config{TCP: tcp.Config{LazyHandshake: true}}) // dial first, then answer
+	if err != nil {
+		return err
+	}
+	go s.Run(ctx)
+	f := forward.Server{Dialer: dialer} // anything with DialContext: a net.Dialer, a proxy
+	return f.Serve(ctx, s)
+}
+
+func Example_fromTun2socks() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	conn, client := peer(ctx, "10.0.0.2/24")
+	go fromTun2socks(ctx, conn, upstream{})
+	fmt.Println(ask(ctx, client, "198.51.100.9:80"))
+	// Output: dialled 198.51.100.9:80
 }
 
 func fromWireguard(ctx context.Context, conn io.ReadWriter) error {
@@ -126,9 +148,13 @@ func peer(ctx context.Context, own string) (io.ReadWriter, *stack.Stack) {
 	return conn, s
 }
 
-// ask dials address and returns all that it says.
+// ask dials address and returns all that it says. What is asked has only just been started in a goroutine: as long as
+// nobody accepts there it refuses.
 func ask(ctx context.Context, s *stack.Stack, address string) string {
 	c, err := s.DialContext(ctx, "tcp", address)
+	for errors.Is(err, syscall.ECONNREFUSED) {
+		c, err = s.DialContext(ctx, "tcp", address)
+	}
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -138,4 +164,16 @@ func ask(ctx context.Context, s *stack.Stack, address string) string {
 		log.Fatal(err)
 	}
 	return string(said)
+}
+
+// upstream stands for a dialer to the real network: it says what was dialled.
+type upstream struct{}
+
+func (upstream) DialContext(_ context.Context, _, address string) (net.Conn, error) {
+	near, far := net.Pipe()
+	go func() { // ends when the line is read, or near is closed
+		fmt.Fprint(far, "dialled "+address)
+		far.Close()
+	}()
+	return near, nil
 }
