@@ -276,6 +276,9 @@ func TestDownAndGone(t *testing.T) {
 }
 
 func TestAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools forget on purpose")
+	}
 	dev := mustOpen(t, Config{Addrs: prefixes("10.8.0.1/24")})
 	near, far := netip.MustParseAddrPort("10.8.0.1:1"), netip.MustParseAddrPort("10.8.0.2:2")
 	host, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(near), net.UDPAddrFromAddrPort(far))
