@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"l3extract/adapters/forward"
+	"l3extract/l3conn"
+	"l3extract/l3conn/pcap"
+	"l3extract/stack"
+)
+
+// session is a running stack with all that serves it: streams and sockets are
+// forwarded, queries for names answered.
+type session struct {
+	stack  *stack.Stack
+	tee    *pcap.Tee // nil without -pcap
+	log    *flowLog  // nil without -v
+	cancel context.CancelFunc
+	group  *errgroup.Group // the stack, its forwarder, the DNS relay; end awaits it
+	ended  func() error
+}
+
+// newSession starts a session on conn. The caller keeps conn, and closes it once
+// end has returned.
+func newSession(conn l3conn.Conn, o *options, in instead) (*session, error) {
+	s := new(session)
+	s.ended = sync.OnceValue(s.stop)
+	if o.capture != "" {
+		tee, err := pcap.Create(conn, o.capture, nil)
+		if err != nil {
+			return nil, &setupError{Stage: stageCapture, Err: err}
+		}
+		s.tee, conn = tee, tee
+	}
+	cfg := &stack.Config{MTU: o.mtu}
+	cfg.TCP.LazyHandshake = true // what cannot be dialled is refused as it would be outside
+	for _, a := range stackAddrs {
+		cfg.Addrs = append(cfg.Addrs, netip.PrefixFrom(a, a.BitLen()))
+	}
+	if o.verbose {
+		s.log = newFlowLog(os.Stderr)
+		cfg.Trace.Close = s.log.flow
+	}
+	var err error
+	if s.stack, err = stack.New(conn, cfg); err == nil {
+		err = s.start(o, in)
+	}
+	if err != nil {
+		return nil, &setupError{Stage: stageStack, Err: errors.Join(err, s.end())}
+	}
+	return s, nil
+}
+
+func (s *session) start(o *options, in instead) error {
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	s.group, ctx = errgroup.WithContext(ctx)
+	s.group.Go(func() error { return s.stack.Run(ctx) })
+
+	own := netip.AddrPortFrom(stackAddrs[0], dnsPort).String()
+	packets, err := s.stack.ListenPacket(ctx, "udp", own)
+	if err != nil {
+		return err
+	}
+	streams, err := s.stack.Listen(ctx, "tcp", own)
+	if err != nil {
+		return err
+	}
+	relay := &dnsRelay{servers: o.dns}
+	if len(relay.servers) == 0 {
+		relay.servers = readResolvConf().servers
+	}
+	if s.log != nil {
+		relay.log = s.log.flow
+	}
+	s.group.Go(func() error { return relay.servePackets(ctx, packets) })
+	s.group.Go(func() error { return relay.serveStreams(ctx, streams) })
+
+	server := &forward.Server{Route: in.route}
+	s.group.Go(func() error { return server.Serve(ctx, s.stack) })
+	return nil
+}
+
+// end stops the session and returns when nothing of it runs any more. Flows that
+// are open are reset. It may be called again and returns the same.
+func (s *session) end() error { return s.ended() }
+
+func (s *session) stop() error {
+	var err error
+	if s.stack != nil {
+		err = s.stack.Close()
+	}
+	if s.group != nil {
+		err = errors.Join(err, s.group.Wait())
+		s.cancel()
+	}
+	if s.tee != nil {
+		err = errors.Join(err, s.tee.Stop())
+	}
+	if s.log != nil {
+		s.log.Close()
+	}
+	return err
+}
