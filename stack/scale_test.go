@@ -35,6 +35,7 @@ func TestTenThousandIdle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector multiplies memory; the figures are those of the ordinary build")
 	}
+	idle(t, n, 1) // once before anything is counted: see below what stays
 	before, goroutines := heap()
 	first, second, during := idle(t, n, 2)
 	t.Logf("%.2f KiB of heap per idle Stream, %d goroutines with %d Streams; %.2f KiB in a second round",
@@ -42,7 +43,7 @@ func TestTenThousandIdle(t *testing.T) {
 	if first > 7*1024 {
 		t.Errorf("%.0f bytes of heap per idle Stream, want at most 7 KiB", first)
 	}
-	if second > first*1.05 {
+	if second > first*1.1 {
 		t.Errorf("%.0f bytes per Stream in the second round, %.0f in the first", second, first)
 	}
 	if during > goroutines+100 {
