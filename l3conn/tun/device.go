@@ -142,10 +142,18 @@ func (d *Device) Caps() l3conn.Caps { return d.dev.caps(d) }
 // error is ioError with what the Device knows of itself: not every way into a
 // closed file says so.
 func (d *Device) error(op string, err error) error {
-	if err != nil && d.closed.Load() {
+	if err == nil {
+		return nil
+	}
+	if d.closed.Load() {
 		err = os.ErrClosed
 	}
-	return ioError(op, err)
+	err = ioError(op, err)
+	var known *net.OpError
+	if errors.As(err, &known) && !known.Timeout() && !errors.Is(err, net.ErrClosed) && d.dev.gone() {
+		known.Err = errGone
+	}
+	return err
 }
 
 // ioError gives an error of the system its place or, where the contract has

@@ -59,6 +59,18 @@ func (d *device) setReadDeadline(t time.Time) error     { return d.file.SetReadD
 func (d *device) setWriteDeadline(t time.Time) error    { return d.file.SetWriteDeadline(t) }
 func (d *device) syscallConn() (syscall.RawConn, error) { return d.file.SyscallConn() }
 
+// gone asks whether the interface was deleted. The poller finds that out too,
+// and has an error of its own for it, which nobody outside can name.
+func (d *device) gone() bool {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return false
+	}
+	var answer error
+	err = d.raw.Control(func(fd uintptr) { answer = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr) })
+	return err == nil && answer == errnoGone
+}
+
 func (d *device) caps(of *Device) l3conn.Caps {
 	return l3conn.Caps{
 		BatchReader: batches{of}, BatchWriter: batches{of}, Direct: true,

@@ -25,6 +25,7 @@ func open(Config) (*Device, error)            { return nil, errUnsupported }
 func fromFile(*os.File, int) (*Device, error) { return nil, errUnsupported }
 func fromFD(int, int) (*Device, error)        { return nil, errUnsupported }
 
+func (d *device) gone() bool                            { return false }
 func (d *device) mtu() int                              { return l3conn.DefaultMTU }
 func (d *device) close() error                          { return errUnsupported }
 func (d *device) read([]byte) (int, error)              { return 0, errUnsupported }

@@ -123,6 +123,9 @@ func (d *device) close() error {
 	return err
 }
 
+// gone: the error itself says so here, as far as it can be told.
+func (d *device) gone() bool { return false }
+
 func (d *device) setReadDeadline(t time.Time) error {
 	if d.file == nil {
 		return os.ErrNoDeadline
