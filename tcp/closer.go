@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"l3extract/internal/drop"
@@ -143,6 +144,9 @@ func (s *Stream) closed() bool {
 	}
 	if ep.FINAcked() {
 		err := failure(ep)
+		if err == nil && ep.ResetInCloseWait() {
+			st, err = netstack.StateError, errResetInCloseWait
+		}
 		s.discard(ep) // what came meanwhile: the engine resets rather than lose it
 		s.peekMu.Lock()
 		ep.Close()
@@ -170,6 +174,10 @@ func (s *Stream) closed() bool {
 	}
 	return false
 }
+
+// errResetInCloseWait stands for a reset that the engine reports like an orderly
+// end. Writing finds the same error.
+const errResetInCloseWait = syscall.EPIPE
 
 // nothing is written to an endpoint that takes nothing, to learn why.
 var nothing = []byte{0}

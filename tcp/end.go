@@ -131,7 +131,11 @@ func (s *Stream) hungUp() {
 	if ep == nil || !ended(ep.State()) || s.closing.Load() {
 		return // a false alarm, or the closer's business
 	}
-	if err := failure(ep); err != nil {
+	err := failure(ep)
+	if err == nil && ep.ResetInCloseWait() {
+		err = errResetInCloseWait
+	}
+	if err != nil {
 		s.end(flow.CauseOf(err))
 		s.dropBuffer()
 		return

@@ -52,6 +52,8 @@ type Endpoint struct {
 	wr  sliceReader
 
 	closed atomic.Bool // Close or Abort was called
+
+	finQueued atomic.Bool // CloseWrite was called
 }
 
 // Local returns our end: for an accepted endpoint the address the client
@@ -143,6 +145,13 @@ func (e *Endpoint) FINAcked() bool {
 	return false
 }
 
+// ResetInCloseWait reports whether the peer reset the connection after its own
+// FIN and before ours. The engine does as Linux does, where writing then gives
+// EPIPE: it leaves no error behind but closes, as after an orderly end.
+func (e *Endpoint) ResetInCloseWait() bool {
+	return e.State() == StateClose && !e.finQueued.Load() && !e.closed.Load()
+}
+
 // Close lets the engine finish the connection in the background and frees what
 // the endpoint holds. Unread input makes the engine reset the connection and
 // drop its send queue: only a caller that has waited for FINAcked may call it.
@@ -168,6 +177,7 @@ func (e *Endpoint) Abort() {
 // CloseWrite sends a FIN behind what was written. It is idempotent.
 func (e *Endpoint) CloseWrite() error {
 	e.calls.RLock()
+	e.finQueued.Store(true) // before: the connection may be over by the time this returns
 	err := translate(e.ep.Shutdown(gtcpip.ShutdownWrite))
 	if hard(err) && e.Err() != nil {
 		err = e.Err()
