@@ -121,7 +121,8 @@ const (
 )
 
 // Serve takes the streams and sockets of s, which may not be running yet, and
-// forwards them until s has ended or ctx ends. When ctx ends it resets every flow
+// forwards them until s has ended or ctx ends. Clients that come before it is
+// called are refused. When ctx ends it resets every flow
 // it serves, with the cause shutdown. It returns once no goroutine of it is left:
 // nil when s has ended, whose Run says why, else the cause of ctx. A Server may
 // serve several stacks at once.
