@@ -85,6 +85,11 @@ func (l *linkEndpoint) SetOnCloseAction(func()) {}
 func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.Error) {
 	n := 0
 	for _, pkt := range pkts.AsSlice() {
+		if pkt.GSOOptions.Type != gstack.GSONone && pkt.GSOOptions.NeedsCsum {
+			l.cut(pkt)
+			n++
+			continue
+		}
 		f := l.link.Frame(pkt.Size())
 		b := f.Bytes()[:0]
 		b = append(b, pkt.NetworkHeader().Slice()...)
