@@ -2,6 +2,7 @@ package stack
 
 import (
 	"l3extract/internal/drop"
+	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
 )
 
@@ -15,22 +16,56 @@ import (
 //	            → fragments and  → the engine's IP layer → Reassembled → door
 //	              IP options
 
-// deliver takes one packet from the conn.
-func (s *Stack) deliver(b []byte) {
+// deliverBatch is how many packets are decoded at a time, to find those that
+// merge into one segment; a segment of 64 KiB is 45 packets of 1500 bytes.
+const deliverBatch = 64
+
+// deliver takes packets from the conn.
+func (s *Stack) deliver(pkts [][]byte) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	if s.shut {
 		return
 	}
-	if cause := s.door.Check(&s.packet, b); cause != drop.None {
-		s.drops.Add(cause)
-		return
+	for len(pkts) > 0 {
+		n := min(len(pkts), deliverBatch)
+		s.deliverSome(pkts[:n])
+		pkts = pkts[n:]
 	}
-	if s.packet.Fragment || s.packet.Options {
-		s.engine.Load().DeliverIP(&s.packet)
-		return
+}
+
+// deliverSome takes at most deliverBatch packets. TCP segments that continue
+// their forerunner wait for the end of their run; all else goes at once.
+func (s *Stack) deliverSome(pkts [][]byte) {
+	engine := s.engine.Load()
+	run, total := s.segments[:0], 0
+	for i, b := range pkts {
+		p := &s.packets[i]
+		if cause := s.door.Check(p, b); cause != drop.None {
+			s.drops.Add(cause)
+			continue
+		}
+		if len(run) > 0 {
+			if netstack.Merges(run[len(run)-1], p, total) {
+				run = append(run, p)
+				total += len(p.Payload)
+				continue
+			}
+			engine.DeliverRun(run)
+			run = run[:0]
+		}
+		switch {
+		case p.Fragment || p.Options:
+			engine.DeliverIP(p)
+		case p.Proto == packet.TCP:
+			run, total = append(run, p), len(p.Payload)
+		default:
+			s.route(p)
+		}
 	}
-	s.route(&s.packet)
+	if len(run) > 0 {
+		engine.DeliverRun(run)
+	}
 }
 
 // route hands a whole packet, without options, to what serves its protocol.

@@ -59,7 +59,9 @@ type Stack struct {
 	shut bool
 
 	// The reader's scratch, guarded by gate.
-	packet, whole packet.Packet
+	packets  [deliverBatch]packet.Packet
+	segments [deliverBatch]*packet.Packet
+	whole    packet.Packet
 }
 
 // New returns a Stack on conn, which nothing has touched yet. A nil cfg is the

@@ -144,7 +144,13 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 		Go:   func(f func()) { handshakes.Go(f) },
 		Done: done, Err: func() error { return net.ErrClosed },
 	}
-	wg.Go(func() { h.link.Read(h.deliver) })
+	wg.Go(func() {
+		h.link.Read(func(pkts [][]byte) {
+			for _, b := range pkts {
+				h.deliver(b)
+			}
+		})
+	})
 	wg.Go(func() { h.link.Write(ctx) })
 	wg.Go(func() { _ = h.env.Flushers.Run(ctx) })
 	wg.Go(func() { _ = h.env.Closer.Run(ctx) })

@@ -245,45 +245,46 @@ func (l *Link) Release() {
 	}
 }
 
-// Read is the reader: it gives every packet to deliver, which must not keep b
-// and must not wait, until the conn fails or Stop was called and Unblock ended
-// the last Read.
-func (l *Link) Read(deliver func(b []byte)) {
-	r := l.caps.Reader()
-	size := max(l.cfg.MTU, 1<<16-1) // a peer's packet may be larger than our MTU
-	batch := r.BatchSize()
-	if batch > 1 {
-		size = max(l.cfg.MTU, 2048)
+// maxRead is the longest packet that is read: a peer's may be larger than our MTU.
+const maxRead = 1<<16 - 1
+
+// Read reads the conn until it fails or Stop was called and Unblock ended the
+// last Read. It gives the packets to deliver in batches, several when they come
+// faster than they are delivered, one when they do not; deliver must neither keep
+// them nor wait.
+func (l *Link) Read(deliver func(pkts [][]byte)) {
+	if l.caps.BatchReader != nil && l.caps.BatchReader.BatchSize() > 1 {
+		l.readBatches(l.caps.BatchReader, deliver)
+		return
 	}
-	bufs := make([][]byte, batch)
-	for i := range bufs {
-		bufs[i] = make([]byte, size)
+	l.readPlain(deliver)
+}
+
+func (l *Link) isStopped() bool {
+	select {
+	case <-l.stopped:
+		return true
+	default:
+		return false
 	}
-	sizes := make([]int, batch)
-	for {
-		n, err := r.ReadBatch(bufs, sizes)
-		select {
-		case <-l.stopped:
-			return // no packet is touched after Stop
-		default:
-		}
-		for i := range n {
-			if sizes[i] > 0 {
-				l.in.Add(1)
-				l.inBytes.Add(uint64(sizes[i]))
-				deliver(bufs[i][:sizes[i]])
-			} else {
-				l.cfg.Drops.Add(drop.ConnShortBuffer)
-			}
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.ErrShortBuffer):
-			l.cfg.Drops.Add(drop.ConnShortBuffer)
-		case l3conn.Transient(err):
-		default:
-			l.fail(fmt.Errorf("read packet: %w", err))
-			return
-		}
+}
+
+// survives judges the error of a Read: false means that the conn is at its end.
+func (l *Link) survives(err error) bool {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.ErrShortBuffer):
+		l.cfg.Drops.Add(drop.ConnShortBuffer)
+	case l3conn.Transient(err):
+	default:
+		return false
+	}
+	return true
+}
+
+// failRead tells Run of the end of the conn, unless Run itself ended the Read.
+func (l *Link) failRead(err error) {
+	if err != nil && !l.isStopped() {
+		l.fail(fmt.Errorf("read packet: %w", err))
 	}
 }

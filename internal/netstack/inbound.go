@@ -24,38 +24,32 @@ func newPacket(raw []byte) *gstack.PacketBuffer {
 // options, extension headers nor fragments, with both headers consumed.
 func newTCP(p *packet.Packet) *gstack.PacketBuffer {
 	pkt := newPacket(p.Raw)
-	pkt.NICID = nicID
-	pkt.NetworkProtocolNumber = protocolOf(p.Src)
-	pkt.TransportProtocolNumber = gtcp.ProtocolNumber
-	pkt.RXChecksumValidated = true // by the door
-	if _, ok := pkt.NetworkHeader().Consume(p.HeaderLen); !ok {
-		pkt.DecRef()
-		return nil
-	}
-	if _, ok := pkt.TransportHeader().Consume(p.TCPHeaderLen); !ok {
+	if !consume(p, pkt) {
 		pkt.DecRef()
 		return nil
 	}
 	return pkt
 }
 
+// consume marks the headers of pkt, which are laid out as p's.
+func consume(p *packet.Packet, pkt *gstack.PacketBuffer) bool {
+	pkt.NICID = nicID
+	pkt.NetworkProtocolNumber = protocolOf(p.Src)
+	pkt.TransportProtocolNumber = gtcp.ProtocolNumber
+	pkt.RXChecksumValidated = true // by the door
+	if _, ok := pkt.NetworkHeader().Consume(p.HeaderLen); !ok {
+		return false
+	}
+	_, ok := pkt.TransportHeader().Consume(p.TCPHeaderLen)
+	return ok
+}
+
 // DeliverTCP gives a validated TCP segment straight to the engine's transport
 // layer, past its IP layer: that spares some six locks and the search for the
 // address. The packet must have neither options, extension headers nor fragments.
 func (e *Engine) DeliverTCP(p *packet.Packet) {
-	if p.Flags&packet.ACK != 0 {
-		if f := e.flows.get(tuple{p.DstAddrPort(), p.SrcAddrPort()}); f != nil {
-			f.acked(p.Ack)
-		}
-	}
-	pkt := newTCP(p)
-	if pkt == nil {
-		return
-	}
-	e.current = p
-	e.dispatch[version(p.Src)].DeliverTransportPacket(gtcp.ProtocolNumber, pkt)
-	e.current = nil
-	pkt.DecRef()
+	e.acknowledged(p)
+	e.transport(p, newPacket(p.Raw))
 }
 
 // unclaimed is the engine's default handler: no endpoint owns the segment. It

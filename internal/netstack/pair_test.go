@@ -83,7 +83,13 @@ func newHost(t *testing.T, conn l3conn.Conn, mtu int) *host {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { h.link.Read(h.deliver) })
+	wg.Go(func() {
+		h.link.Read(func(pkts [][]byte) {
+			for _, b := range pkts {
+				h.deliver(b)
+			}
+		})
+	})
 	wg.Go(func() { h.link.Write(ctx) })
 	t.Cleanup(func() {
 		h.engine.Close()

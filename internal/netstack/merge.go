@@ -1,0 +1,82 @@
+package netstack
+
+import (
+	"bytes"
+
+	gbuffer "gvisor.dev/gvisor/pkg/buffer"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	gtcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"l3extract/internal/packet"
+)
+
+// maxMerge bounds the payload of a merged segment: the largest memory chunk that
+// the engine pools.
+const maxMerge = 60 << 10
+
+// Merges reports whether next continues prev, so that both can be one segment:
+// the same connection, in order, the same acknowledgement, window and options,
+// and nothing but data in either (as Linux' GRO does). prev is the last packet of
+// a run, total the payload that the run has so far.
+func Merges(prev, next *packet.Packet, total int) bool {
+	const flags = packet.ACK | packet.PSH
+	return next.Proto == packet.TCP && prev.Proto == packet.TCP &&
+		len(next.Payload) > 0 && len(prev.Payload) > 0 &&
+		next.Seq == prev.Seq+uint32(len(prev.Payload)) &&
+		next.SrcPort == prev.SrcPort && next.DstPort == prev.DstPort &&
+		next.Flags&^packet.PSH == packet.ACK && prev.Flags == packet.ACK && // PSH ends a run
+		next.Flags|flags == flags &&
+		next.Ack == prev.Ack && next.Window == prev.Window &&
+		next.TOS == prev.TOS && next.TTL == prev.TTL &&
+		next.HeaderLen == prev.HeaderLen && next.TCPHeaderLen == prev.TCPHeaderLen &&
+		next.Src == prev.Src && next.Dst == prev.Dst &&
+		!next.Options && !next.Fragment && !prev.Options && !prev.Fragment &&
+		total+len(next.Payload) <= maxMerge &&
+		bytes.Equal(next.TCPOptions(), prev.TCPOptions())
+}
+
+// DeliverRun gives a run of TCP segments that merge, each validated as for
+// DeliverTCP, to the engine as one segment: what the engine does per segment
+// costs more than the bytes do.
+func (e *Engine) DeliverRun(run []*packet.Packet) {
+	if len(run) == 1 {
+		e.DeliverTCP(run[0])
+		return
+	}
+	first, last := run[0], run[len(run)-1]
+	e.acknowledged(first)
+	headers := first.HeaderLen + first.TCPHeaderLen
+	size := headers
+	for _, p := range run {
+		size += len(p.Payload)
+	}
+	v := gbuffer.NewView(size)
+	_, _ = v.Write(first.Raw[:headers]) // a View with room never fails
+	for _, p := range run {
+		_, _ = v.Write(p.Payload)
+	}
+	v.AsSlice()[first.HeaderLen+13] |= last.Flags
+	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: gbuffer.MakeWithView(v)})
+	e.transport(first, pkt)
+}
+
+// transport consumes both headers of pkt, which are laid out as p's, and gives it
+// to the engine's transport layer.
+func (e *Engine) transport(p *packet.Packet, pkt *gstack.PacketBuffer) {
+	defer pkt.DecRef()
+	if !consume(p, pkt) {
+		return
+	}
+	e.current = p
+	e.dispatch[version(p.Src)].DeliverTransportPacket(gtcp.ProtocolNumber, pkt)
+	e.current = nil
+}
+
+// acknowledged tells the filter of ICMP errors what p acknowledges.
+func (e *Engine) acknowledged(p *packet.Packet) {
+	if p.Flags&packet.ACK != 0 {
+		if f := e.flows.get(tuple{p.DstAddrPort(), p.SrcAddrPort()}); f != nil {
+			f.acked(p.Ack)
+		}
+	}
+}
