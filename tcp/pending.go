@@ -24,7 +24,7 @@ type pending struct {
 	hs   Handshaker
 	done chan struct{} // closed when the handshake has ended or will never be
 
-	// The stream's mu guards what follows.
+	// The stream's mu guards what follows, and hs once the handshake has begun.
 
 	begun  bool                    // somebody decided
 	cancel context.CancelCauseFunc // ends the handshake under way
@@ -99,7 +99,11 @@ func (s *Stream) shake(ctx context.Context) {
 	} else {
 		s.attach(ep)
 	}
-	pd.cancel(nil)
+	s.mu.Lock()
+	cancel := pd.cancel
+	pd.cancel, pd.hs = nil, nil // with the SYN that it kept
+	s.mu.Unlock()
+	cancel(nil)
 	close(pd.done)
 	s.rsig.wake()
 	s.wsig.wake()

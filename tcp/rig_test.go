@@ -65,6 +65,36 @@ func (c *tap) Write(b []byte) (int, error) {
 
 func (c *tap) setFilter(f func(p *packet.Packet) bool) { c.filter.Store(&f) }
 
+// jam is a link that a test can congest.
+type jam struct {
+	link  *link.Link
+	asked atomic.Int64
+
+	mu    sync.Mutex
+	clear chan struct{} // nil: it is not
+}
+
+func (j *jam) Congested() (<-chan struct{}, bool) {
+	j.asked.Add(1)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.clear != nil {
+		return j.clear, true
+	}
+	return j.link.Congested()
+}
+
+func (j *jam) set(on bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if on {
+		j.clear = make(chan struct{})
+	} else {
+		close(j.clear)
+		j.clear = nil
+	}
+}
+
 // side is one engine with the streams' part of a stack around it.
 type side struct {
 	env    *Env
@@ -76,6 +106,7 @@ type side struct {
 	door   *door.Door
 	pkt    packet.Packet
 	syns   chan *netstack.SYN
+	jam    jam
 }
 
 func (h *side) SYN(p *packet.Packet) {
@@ -127,6 +158,7 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 		door: door.New(door.Config{VerifyChecksums: true}),
 	}
 	h.link = link.New(link.Config{Conn: conn, MTU: 1500, Drops: &h.drops, Granted: func() int64 { return 1 << 30 }})
+	h.jam.link = h.link
 	h.engine, err = netstack.New(netstack.Config{
 		Link: h.link, Handler: h, Congestion: "reno", TimeWait: time.Second, FinWait2: 5 * time.Second,
 		MaxRetries: 8, ReceiveBuffer: 64 << 10, SendBuffer: 64 << 10,
@@ -139,7 +171,7 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 	done := make(chan struct{})
 	h.env = &Env{
 		Flows: flow.NewRegistry(flow.Trace{}), Budget: budget.New(memory), Drops: &h.drops,
-		Link: h.link, Out: h.link, Clock: wallClock{}, Logger: slog.New(slog.DiscardHandler), MTU: 1500,
+		Link: &h.jam, Out: h.link, Clock: wallClock{}, Logger: slog.New(slog.DiscardHandler), MTU: 1500,
 		Flushers: NewFlushers(0), Closer: NewCloser(),
 		Go:   func(f func()) { handshakes.Go(f) },
 		Done: done, Err: func() error { return net.ErrClosed },

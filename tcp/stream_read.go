@@ -117,7 +117,9 @@ func (s *Stream) peek(b []byte) (int, error) {
 		}
 		// Looked at before the data: when no more can come, all that came is there.
 		last := inputEnded(ep.State())
-		if n, err = s.copyPeeked(ep, b); n >= want {
+		if n, err = s.copyPeeked(ep, b); n == len(b) {
+			return n, nil
+		} else if n >= want {
 			return n, full
 		}
 		switch {
