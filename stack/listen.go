@@ -30,7 +30,8 @@ func (s *Stack) Listen(ctx context.Context, network, address string) (net.Listen
 
 // ListenPacket opens a UDP socket inside the Stack that receives from any host
 // behind the packet conn; networks are "udp", "udp4" and "udp6", address and
-// errors are as for Listen.
+// errors are as for Listen, but there must be Config.Addrs: datagrams of foreign
+// addresses are UDP's.
 func (s *Stack) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	at, err := s.bind(ctx, "udp", network, address)
 	if err != nil {
