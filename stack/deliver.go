@@ -55,6 +55,8 @@ func (s *Stack) deliverSome(pkts [][]byte) {
 			run = run[:0]
 		}
 		switch {
+		case p.Fragment && !s.fragments.admit(p.Version == 6):
+			s.drops.Add(drop.FragmentMemory)
 		case p.Fragment || p.Options:
 			engine.DeliverIP(p)
 		case p.Proto == packet.TCP:

@@ -37,6 +37,8 @@ type Stack struct {
 	udp    udpSide
 	icmp   icmpSide
 
+	fragments reassembly
+
 	// engine is built by Run; started is closed once it may be used.
 	engine  atomic.Pointer[netstack.Engine]
 	started chan struct{}
@@ -86,6 +88,7 @@ func New(conn l3conn.Conn, cfg *Config) (*Stack, error) {
 		s.cfg.Resolver = d.bind(s)
 	}
 	s.icmp.init(s)
+	s.fragments.stack = s
 	if err := s.initUDP(); err != nil {
 		return nil, fmt.Errorf("stack: %w", err)
 	}

@@ -1,0 +1,64 @@
+package stack
+
+import (
+	"sync"
+	"time"
+
+	"l3extract/internal/budget"
+)
+
+// What the engine's reassembly may hold of one IP version, in bytes, and for how
+// long it keeps fragments whose others do not come. Both are the engine's own
+// constants; it does not tell what it holds now.
+const (
+	reassemblySize = 4 << 20
+	reassemblyTime = 60 * time.Second
+)
+
+// reassembly takes what the engine's reassembly may hold out of the memory budget
+// for as long as there are fragments, one share for each IP version.
+type reassembly struct {
+	stack *Stack
+
+	mu     sync.Mutex
+	shares [2]struct {
+		held bool
+		last time.Time // when a fragment came
+	}
+}
+
+// admit reports whether a fragment may go to the engine. It runs on the reader;
+// the mutex is only shared with the timer that gives a share back.
+func (r *reassembly) admit(v6 bool) bool {
+	i := 0
+	if v6 {
+		i = 1
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	share := &r.shares[i]
+	if !share.held {
+		if !r.stack.budget.Take(budget.Reassembly, reassemblySize) {
+			return false
+		}
+		share.held = true
+		r.stack.cfg.Clock.AfterFunc(reassemblyTime, func() { r.expire(i) })
+	}
+	share.last = r.stack.cfg.Clock.Now()
+	return true
+}
+
+// expire gives a share back when no fragment has come for long enough, or the
+// Stack has ended, and else looks again later.
+func (r *reassembly) expire(i int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	share := &r.shares[i]
+	left := reassemblyTime - r.stack.cfg.Clock.Now().Sub(share.last)
+	if left > 0 && r.stack.Err() == nil {
+		r.stack.cfg.Clock.AfterFunc(left, func() { r.expire(i) })
+		return
+	}
+	share.held = false
+	r.stack.budget.Give(budget.Reassembly, reassemblySize)
+}
