@@ -44,10 +44,11 @@ func Open(args []string, stdout io.Writer) (*Link, error) {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the caller prints the error
 	name := flags.String("tun", "", "")
-	flags.Usage = func() {
-		fmt.Fprintln(stdout, "-tun NAME   take the packets of this TUN interface, until interrupted, instead of a demo's")
-	}
+	flags.Usage = func() {} // an error is one line
 	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(stdout, "-tun NAME   take the packets of this TUN interface, until interrupted, instead of a demo's")
+		}
 		return nil, err
 	}
 	switch {

@@ -22,6 +22,13 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+func TestErrorIsOneLine(t *testing.T) {
+	var out bytes.Buffer
+	if _, err := Open([]string{"-nonsense"}, &out); err == nil || strings.Contains(err.Error(), "\n") || out.Len() > 0 {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}
+
 // TestRunEnds runs demos whose client, server or context ends them: Run says so,
 // and nothing is left.
 func TestRunEnds(t *testing.T) {
