@@ -24,13 +24,11 @@ func (c connecting) Notify(Event) {
 // and returns the context's cause. Other errors: ECONNREFUSED, EHOSTUNREACH,
 // ENETUNREACH, ETIMEDOUT, EADDRINUSE, EADDRNOTAVAIL.
 func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort, opt EndpointOptions) (*Endpoint, error) {
-	if !e.enter() {
-		return nil, errAborted
-	}
-	defer e.calls.Done()
-	if err := context.Cause(ctx); err != nil {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	ep := &Endpoint{engine: e, remote: remote}
 	tep, terr := e.stack.NewEndpoint(gtcp.ProtocolNumber, protocolOf(remote.Addr()), &ep.wq)
 	if terr != nil {
@@ -53,12 +51,13 @@ func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort, opt End
 
 	wake := make(connecting, 1)
 	ep.SetNotifier(wake)
-	err := e.connect(ctx, ep, wake)
+	err = e.connect(ctx, ep, wake)
 	ep.wq.EventUnregister(&ep.entry)
 	if err != nil {
 		ep.ep.Abort()
 		ep.ep.Close()
-		e.forgetTuple(tuple{ep.local, ep.remote})
+		id := tuple{ep.local, ep.remote}
+		e.flows.remove(id, e.flows.get(id))
 		return nil, err
 	}
 	return e.adopt(ep, ep.ep, opt), nil

@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -72,9 +73,12 @@ type Engine struct {
 	mu         sync.Mutex
 	forwarders map[int]*gtcp.Forwarder // by initial receive buffer
 	pending    map[tuple]chan *gtcp.ForwarderRequest
-	closed     bool
 
-	calls sync.WaitGroup // Handshake and Dial in progress
+	// life ends when Close begins. calls are Handshake and Dial in progress;
+	// none is added, under mu, once life has ended.
+	life  context.Context
+	end   context.CancelFunc
+	calls sync.WaitGroup
 
 	// current is the packet that is being delivered, for the default handler
 	// that the engine calls in between. Only the delivering goroutine uses it.
@@ -89,6 +93,7 @@ func New(cfg Config) (*Engine, error) {
 		forwarders: make(map[int]*gtcp.Forwarder),
 		pending:    make(map[tuple]chan *gtcp.ForwarderRequest),
 	}
+	e.life, e.end = context.WithCancel(context.Background())
 	opts := gstack.Options{
 		NetworkProtocols: []gstack.NetworkProtocolFactory{
 			e.wrap(gipv4.NewProtocol, 0), e.wrap(gipv6.NewProtocol, 1),
@@ -110,8 +115,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.stack = gstack.New(opts)
 	if err := e.configure(); err != nil {
-		e.stack.Close()
-		e.stack.Wait()
+		e.Close()
 		return nil, err
 	}
 	return e, nil
@@ -174,14 +178,18 @@ func (e *Engine) configure() error {
 // Nobody may deliver packets any more.
 func (e *Engine) Close() {
 	e.mu.Lock()
-	if e.closed {
+	if e.life.Err() != nil {
 		e.mu.Unlock()
 		return
 	}
-	e.closed = true
+	e.end() // ends Handshakes and Dials, which may not have an endpoint yet
 	e.mu.Unlock()
 	e.stack.Close()
 	e.calls.Wait()
+	// What a call established behind Close's back would be waited for for ever.
+	for _, ep := range e.stack.RegisteredEndpoints() {
+		ep.Abort()
+	}
 	e.stack.Wait()
 }
 
@@ -208,6 +216,14 @@ func protocolOf(a netip.Addr) gtcpip.NetworkProtocolNumber {
 		return gipv4.ProtocolNumber
 	}
 	return gipv6.ProtocolNumber
+}
+
+// engine returns the name that the engine gives to the connection.
+func (t tuple) engine() gstack.TransportEndpointID {
+	return gstack.TransportEndpointID{
+		LocalPort: t.local.Port(), LocalAddress: addressOf(t.local.Addr()),
+		RemotePort: t.remote.Port(), RemoteAddress: addressOf(t.remote.Addr()),
+	}
 }
 
 func tupleOf(id gstack.TransportEndpointID) tuple {

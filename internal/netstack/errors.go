@@ -71,7 +71,7 @@ func translate(err gtcpip.Error) error {
 		return syscall.EPROTONOSUPPORT
 	case *gtcpip.ErrUnknownProtocolOption:
 		return syscall.ENOPROTOOPT
-	case *gtcpip.ErrUnknownDevice, *gtcpip.ErrUnknownNICID:
+	case *gtcpip.ErrUnknownDevice, *gtcpip.ErrUnknownNICID, *gtcpip.ErrInvalidNICID:
 		return syscall.ENODEV
 	case *gtcpip.ErrQueueSizeNotSupported:
 		return syscall.ENOTTY
@@ -86,5 +86,5 @@ func translate(err gtcpip.Error) error {
 	case *gtcpip.ErrEndpointBusy:
 		return syscall.EBUSY
 	}
-	return nil
+	return syscall.EIO // of a later engine: whatever it is, it is no success
 }

@@ -86,24 +86,28 @@ func (t *flowTable) get(id tuple) *flowSeq {
 	return f
 }
 
-// start returns the entry of id, new if there is none, begun at iss.
+// start returns the entry of the connection that began at iss. A later connection
+// of the same name gets one of its own: the endpoint of the earlier one may still
+// be held by somebody.
 func (t *flowTable) start(id tuple, iss uint32) *flowSeq {
 	s := &t.shards[t.shard(id)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.m[id]
-	if f == nil {
+	if f == nil || f.iss.Load() != iss {
 		f = new(flowSeq)
 		f.started(iss)
 		s.m[id] = f
-	} else if f.iss.Load() != iss {
-		f.started(iss)
 	}
 	return f
 }
 
-// remove takes f out, unless its place was taken by a later connection.
+// remove takes f, which may be nil, out, unless its place was taken by a later
+// connection.
 func (t *flowTable) remove(id tuple, f *flowSeq) {
+	if f == nil {
+		return
+	}
 	s := &t.shards[t.shard(id)]
 	s.mu.Lock()
 	if s.m[id] == f {

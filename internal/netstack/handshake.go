@@ -2,17 +2,18 @@ package netstack
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"syscall"
 	"time"
 
 	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
+	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	gtcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	gwaiter "gvisor.dev/gvisor/pkg/waiter"
 
 	"l3extract/internal/drop"
-	"l3extract/internal/link"
 	"l3extract/internal/packet"
 )
 
@@ -29,12 +30,12 @@ type EndpointOptions struct {
 	SendBuffer    int // bytes; 0 is the engine's default
 }
 
-// maxInFlight is the engine's own limit on requests: far above ours, which
-// counts and refuses.
-const maxInFlight = 1 << 20
+// maxInFlight is the engine's own limit on requests, beyond which it drops them
+// without a word: none, because ours counts and refuses.
+const maxInFlight = math.MaxInt
 
-// abortEvery is how often a handshake that was given up is notified until the
-// engine has noticed: a single edge is lost if it comes before the engine waits.
+// abortEvery is how often the endpoint of a handshake that was given up is looked
+// for until the handshake has ended: it may not be registered yet.
 const abortEvery = 10 * time.Millisecond
 
 // Handshake answers syn and waits until the connection is established. When ctx
@@ -42,28 +43,32 @@ const abortEvery = 10 * time.Millisecond
 // engine by itself would try for 127 s. Other errors: ECONNRESET and
 // ECONNREFUSED when the peer reset, ETIMEDOUT, EINVAL for a packet that is no SYN.
 func (e *Engine) Handshake(ctx context.Context, syn *SYN, opt EndpointOptions) (*Endpoint, error) {
-	if !e.enter() {
-		return nil, errAborted
-	}
-	defer e.calls.Done()
-	if err := context.Cause(ctx); err != nil {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	var p packet.Packet
 	if p.Decode(syn.Raw) != drop.None || p.Proto != packet.TCP || p.Fragment || p.Options {
 		return nil, syscall.EINVAL
 	}
-	req := e.request(&p, opt)
-	if req == nil {
+	id := tuple{syn.Destination, syn.Source}
+	if !e.claim(id) {
 		return nil, syscall.EALREADY // this 4-tuple is being answered already
 	}
+	defer e.release(id)
+	req := e.request(&p, id, opt)
+	if req == nil {
+		return nil, syscall.EINVAL
+	}
 	ep := &Endpoint{engine: e, local: syn.Destination, remote: syn.Source}
-	tep, terr := create(ctx, req, &ep.wq)
+	tep, terr := e.create(ctx, req, &ep.wq)
 	req.Complete(false)
 	if terr != nil {
-		e.forgetTuple(tuple{ep.local, ep.remote})
+		flow := e.flows.get(id)
+		e.flows.remove(id, flow)
 		if err := context.Cause(ctx); err != nil {
-			e.reset(&p) // the engine ends a given-up handshake without a word
+			e.reset(&p, flow) // the engine ends a given-up handshake without a word
 			return nil, err
 		}
 		return nil, translate(terr)
@@ -71,48 +76,63 @@ func (e *Engine) Handshake(ctx context.Context, syn *SYN, opt EndpointOptions) (
 	return e.adopt(ep, tep, opt), nil
 }
 
-// enter counts a call in, unless the engine is closed.
-func (e *Engine) enter() bool {
+// enter counts a call in, unless the engine is closed or ctx has ended. The
+// context that it returns ends with the engine, too; leave must be called.
+func (e *Engine) enter(ctx context.Context) (_ context.Context, leave func(), _ error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, nil, err
+	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return false
+	if e.life.Err() != nil {
+		e.mu.Unlock()
+		return nil, nil, errAborted
 	}
 	e.calls.Add(1)
+	e.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.life, func() { cancel(errAborted) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		e.calls.Done()
+	}, nil
+}
+
+// claim makes the caller the only one that answers requests of this 4-tuple,
+// until release.
+func (e *Engine) claim(id tuple) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, busy := e.pending[id]; busy {
+		return false
+	}
+	e.pending[id] = make(chan *gtcp.ForwarderRequest, 1)
 	return true
+}
+
+func (e *Engine) release(id tuple) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.pending, id)
 }
 
 // request gives the SYN to a forwarder and takes its request out again. The
 // forwarder runs its callback in a goroutine of its own, which ends at once.
-func (e *Engine) request(p *packet.Packet, opt EndpointOptions) *gtcp.ForwarderRequest {
-	id := gstack.TransportEndpointID{
-		LocalPort: p.DstPort, LocalAddress: addressOf(p.Dst),
-		RemotePort: p.SrcPort, RemoteAddress: addressOf(p.Src),
-	}
-	key := tupleOf(id)
-	got := make(chan *gtcp.ForwarderRequest, 1)
+func (e *Engine) request(p *packet.Packet, id tuple, opt EndpointOptions) *gtcp.ForwarderRequest {
 	e.mu.Lock()
-	if _, busy := e.pending[key]; busy {
-		e.mu.Unlock()
-		return nil
-	}
-	e.pending[key] = got
+	got := e.pending[id]
 	f := e.forwarderLocked(opt.ReceiveBuffer)
 	e.mu.Unlock()
 
 	pkt := newTCP(p)
-	taken := pkt != nil && f.HandlePacket(id, pkt)
-	if pkt != nil {
-		pkt.DecRef()
+	if pkt == nil {
+		return nil
 	}
-	var req *gtcp.ForwarderRequest
-	if taken {
-		req = <-got // HandlePacket has started the goroutine that sends it
+	defer pkt.DecRef()
+	if !f.HandlePacket(id.engine(), pkt) {
+		return nil
 	}
-	e.mu.Lock()
-	delete(e.pending, key)
-	e.mu.Unlock()
-	return req
+	return <-got // HandlePacket has started the goroutine that sends it
 }
 
 // forwarderLocked returns the forwarder whose endpoints start with this receive
@@ -141,15 +161,21 @@ func (e *Engine) forwarded(req *gtcp.ForwarderRequest) {
 	got <- req
 }
 
-// create runs the engine's handshake, and gives it up when ctx ends: a
-// notification is all that the engine listens to.
-func create(ctx context.Context, req *gtcp.ForwarderRequest, wq *gwaiter.Queue) (gtcpip.Endpoint, gtcpip.Error) {
+// create runs the engine's handshake, and gives it up when ctx ends.
+//
+// To notify wq would end it as well, but the engine then leaves the endpoint
+// half-open and without a handshake for a moment, and panics on a segment that
+// arrives just then. Aborted first, the endpoint is never seen so.
+func (e *Engine) create(ctx context.Context, req *gtcp.ForwarderRequest, wq *gwaiter.Queue) (gtcpip.Endpoint, gtcpip.Error) {
+	id := req.ID()
 	done := make(chan struct{})
 	gone := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(gone)
 		for {
-			wq.Notify(gwaiter.WritableEvents)
+			if ep := e.halfOpen(id); ep != nil {
+				ep.Abort()
+			}
 			select {
 			case <-done:
 				return
@@ -165,6 +191,20 @@ func create(ctx context.Context, req *gtcp.ForwarderRequest, wq *gwaiter.Queue) 
 	return ep, err
 }
 
+// halfOpen returns the endpoint that answers a request of this 4-tuple, if it is
+// not established yet.
+func (e *Engine) halfOpen(id gstack.TransportEndpointID) *gtcp.Endpoint {
+	proto := gtcpip.NetworkProtocolNumber(gheader.IPv4ProtocolNumber)
+	if id.LocalAddress.Len() != gheader.IPv4AddressSize {
+		proto = gheader.IPv6ProtocolNumber
+	}
+	ep, _ := e.stack.FindTransportEndpoint(proto, gtcp.ProtocolNumber, id, nicID).(*gtcp.Endpoint)
+	if ep == nil || State(ep.EndpointState()) != StateSynRecv {
+		return nil
+	}
+	return ep
+}
+
 // adopt completes ep around the engine's established endpoint.
 func (e *Engine) adopt(ep *Endpoint, tep gtcpip.Endpoint, opt EndpointOptions) *Endpoint {
 	ep.ep = tep.(*gtcp.Endpoint)
@@ -177,15 +217,16 @@ func (e *Engine) adopt(ep *Endpoint, tep gtcpip.Endpoint, opt EndpointOptions) *
 	return ep
 }
 
-func (e *Engine) forgetTuple(id tuple) {
-	if f := e.flows.get(id); f != nil {
-		e.flows.remove(id, f)
+// reset ends the request p at the peer. Whether that has our answer or not, it
+// takes a reset that has both: the sequence number that follows our SYN, and an
+// acknowledgement of its own. flow is nil if nothing was answered.
+func (e *Engine) reset(p *packet.Packet, flow *flowSeq) {
+	h := packet.TCPHeader{
+		Src: p.DstAddrPort(), Dst: p.SrcAddrPort(),
+		Ack: p.Seq + 1, Flags: packet.RST | packet.ACK,
 	}
-}
-
-// reset answers p with a RST.
-func (e *Engine) reset(p *packet.Packet) {
-	f := e.cfg.Link.Frame(packet.MaxReset)
-	f.SetLen(len(packet.AppendReset(f.Bytes()[:0], p)))
-	e.cfg.Link.Send(f, link.Control)
+	if flow != nil {
+		h.Seq = flow.iss.Load() + 1
+	}
+	e.cfg.Link.WriteControl(packet.AppendTCP(nil, h, nil))
 }
