@@ -24,11 +24,14 @@ type view struct {
 	noskip bool
 	skipOK *regexp.Regexp // reasons allowed under noskip; nil allows none
 
-	lines   map[string][]string // what each running test has printed, by package and test
+	lines   map[string][]string // what each running test and package has printed, by package and test
 	skipped []string            // tests that skipped and may not, with their reason
 	failed  bool
 	tested  bool // some package ended
 }
+
+// result is the line with which go test ends a package that is well, and all that it prints of one.
+var result = regexp.MustCompile(`^(ok  |\?   )\t`)
 
 // noise is what `go test -v` prints and `go test` does not. The events carry it because -json implies -v.
 var noise = regexp.MustCompile(`^\s*(=== (RUN|PAUSE|CONT|NAME|ATTR)\s|--- (PASS|SKIP): |(PASS|testing: warning: no tests to run)\s*$)`)
@@ -72,31 +75,29 @@ func (v *view) take(line []byte) {
 	case "build-fail":
 		v.failed = true
 	case "output":
-		if e.Test == "" {
-			if !noise.MatchString(e.Output) {
-				fmt.Fprint(v.out, e.Output)
-			}
-			return
-		}
 		v.lines[key] = append(v.lines[key], e.Output)
-	case "pass":
-		v.tested = v.tested || e.Test == ""
-		delete(v.lines, key)
-	case "skip":
-		// A package without tests "skips" too, with no test named.
-		if e.Test != "" {
+	case "pass", "skip":
+		switch {
+		case e.Test == "": // a package without tests "skips"
+			v.tested = v.tested || e.Action == "pass"
+			v.print(v.lines[key], result.MatchString)
+		case e.Action == "skip":
 			v.skip(e.Package+"."+e.Test, v.lines[key])
 		}
 		delete(v.lines, key)
 	case "fail":
 		v.failed = true
 		v.tested = v.tested || e.Test == ""
-		for _, l := range v.lines[key] {
-			if !noise.MatchString(l) {
-				fmt.Fprint(v.out, l)
-			}
-		}
+		v.print(v.lines[key], func(l string) bool { return !noise.MatchString(l) })
 		delete(v.lines, key)
+	}
+}
+
+func (v *view) print(lines []string, which func(string) bool) {
+	for _, l := range lines {
+		if which(l) {
+			fmt.Fprint(v.out, l)
+		}
 	}
 }
 

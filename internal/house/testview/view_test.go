@@ -12,6 +12,7 @@ const (
 {"Action":"output","Package":"m/p","Test":"TestA","Output":"    a_test.go:1: not of interest\n"}
 {"Action":"output","Package":"m/p","Test":"TestA","Output":"--- PASS: TestA (0.00s)\n"}
 {"Action":"pass","Package":"m/p","Test":"TestA"}
+{"Action":"output","Package":"m/p","Output":"-test.shuffle 1\n"}
 {"Action":"output","Package":"m/p","Output":"PASS\n"}
 {"Action":"output","Package":"m/p","Output":"ok  \tm/p\t0.1s\n"}
 {"Action":"pass","Package":"m/p"}
@@ -20,6 +21,7 @@ const (
 {"Action":"output","Package":"m/q","Test":"TestB","Output":"    b_test.go:7: wrong\n"}
 {"Action":"output","Package":"m/q","Test":"TestB","Output":"--- FAIL: TestB (0.00s)\n"}
 {"Action":"fail","Package":"m/q","Test":"TestB"}
+{"Action":"output","Package":"m/q","Output":"-test.shuffle 2\n"}
 {"Action":"output","Package":"m/q","Output":"FAIL\tm/q\t0.1s\n"}
 {"Action":"fail","Package":"m/q"}
 `
@@ -49,7 +51,7 @@ func TestView(t *testing.T) {
 		ok     bool
 	}{
 		{"a pass prints its package only", passed, true, "", "ok  \tm/p\t0.1s\n", true},
-		{"a failure prints what its test said", failed, false, "", "    b_test.go:7: wrong\n--- FAIL: TestB (0.00s)\nFAIL\tm/q\t0.1s\n", false},
+		{"a failure prints what its test said", failed, false, "", "    b_test.go:7: wrong\n--- FAIL: TestB (0.00s)\n-test.shuffle 2\nFAIL\tm/q\t0.1s\n", false},
 		{"a skip is nothing by default", skipped, false, "", "ok  \tm/r\t0.1s\n", true},
 		{"a skip fails under noskip", skipped, true, "", "ok  \tm/r\t0.1s\nskipped, and may not: m/r.TestC: c_test.go:9: needs a TUN\n", false},
 		{"an allowed skip does not", skipped, true, "needs a TUN", "ok  \tm/r\t0.1s\n", true},
