@@ -2,143 +2,83 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// When a command has ended, its kernel may still hold what it wrote last: on the
+// When a command has ended, a kernel may still hold what it wrote last. On the
 // host such a socket lives on without its process, but a network namespace ends
-// with its last one and takes the data along. So the namespace is kept until the
-// sockets have got rid of their data, and the stack until that is forwarded.
-
-// sockets asks about the TCP sockets of the network namespace that it was opened
-// in, from wherever it is used (sock_diag(7)). It is not for concurrent use.
-type sockets struct{ f *os.File }
-
-// openSockets returns nil where the kernel cannot tell.
-func openSockets() *os.File {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return nil
-	}
-	return os.NewFile(uintptr(fd), "sock_diag")
-}
-
-// States of TCP in which a socket was closed and the other end has not
-// acknowledged all of it yet (net/tcp_states.h).
-const unacknowledged = 1<<tcpFinWait1 | 1<<tcpLastAck | 1<<tcpClosing
-
-const (
-	tcpFinWait1 = 4
-	tcpLastAck  = 9
-	tcpClosing  = 11
-)
-
-// Lengths of struct inet_diag_req_v2 and inet_diag_msg, and where the latter says
-// how many bytes are unacknowledged (linux/inet_diag.h).
-const (
-	diagRequest    = 56
-	diagMessage    = 72
-	diagWriteQueue = 60
-)
-
-// unsent returns how many closed sockets have data left, and how much.
-func (s sockets) unsent() (n int, bytes uint64, err error) {
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		err := s.dump(family, func(m []byte) {
-			n++
-			bytes += uint64(binary.NativeEndian.Uint32(m[diagWriteQueue:]))
-		})
-		if err != nil {
-			return 0, 0, err
-		}
-	}
-	return n, bytes, nil
-}
-
-// dump calls f with the inet_diag_msg of each socket.
-func (s sockets) dump(family byte, f func([]byte)) error {
-	request := make([]byte, unix.SizeofNlMsghdr+diagRequest)
-	binary.NativeEndian.PutUint32(request, uint32(len(request)))
-	binary.NativeEndian.PutUint16(request[4:], unix.SOCK_DIAG_BY_FAMILY)
-	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	request[unix.SizeofNlMsghdr], request[unix.SizeofNlMsghdr+1] = family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(request[unix.SizeofNlMsghdr+4:], unacknowledged)
-	fd := int(s.f.Fd())
-	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return os.NewSyscallError("sendto", err)
-	}
-	b := make([]byte, 32<<10)
-	for {
-		n, _, err := unix.Recvfrom(fd, b, 0)
-		if err != nil {
-			return os.NewSyscallError("recvfrom", err)
-		}
-		for m := b[:n]; len(m) >= unix.SizeofNlMsghdr; {
-			length := int(binary.NativeEndian.Uint32(m))
-			if length < unix.SizeofNlMsghdr || length > len(m) {
-				return errors.New("sock_diag: malformed answer")
-			}
-			payload := m[unix.SizeofNlMsghdr:length]
-			switch kind := binary.NativeEndian.Uint16(m[4:]); {
-			case kind == unix.NLMSG_DONE:
-				return nil
-			case kind == unix.NLMSG_ERROR && len(payload) >= 4:
-				return os.NewSyscallError("sock_diag", unix.Errno(-int32(binary.NativeEndian.Uint32(payload))))
-			case kind == unix.SOCK_DIAG_BY_FAMILY && len(payload) >= diagMessage:
-				f(payload)
-			}
-			const align = unix.NLMSG_ALIGNTO - 1
-			m = m[min((length+align)&^align, len(m)):]
-		}
-	}
-}
+// with its last one and takes the data along, and so do the stack and the sockets
+// outside. So the namespace is kept until its sockets have got rid of their data,
+// and the stack until that has arrived.
 
 const (
 	drainTick = 5 * time.Millisecond
 	// A far end that takes nothing for so long is not waited for.
 	drainStuck = 10 * time.Second
-	// All data is in the stack, and is forwarded unless nothing moves for so long.
-	drainQuiet = 500 * time.Millisecond
+	// With nothing left in the sockets outside, what is in between needs as long
+	// as a busy machine takes to move it.
+	drainQuiet = 100 * time.Millisecond
 )
 
-// drain waits until what the command wrote is forwarded, or ctx ends, or nothing
+// drain waits until what the command wrote has arrived, or ctx ends, or nothing
 // moves any more.
 func (p *spawned) drain(ctx context.Context, s *session) {
 	if p.sockets != nil {
-		watch(ctx, drainStuck, func() (bool, uint64) {
+		watch(ctx, func() (time.Duration, uint64) {
 			n, bytes, err := sockets{p.sockets}.unsent()
-			return err != nil || n == 0, bytes
+			if err != nil || n == 0 {
+				return 0, 0
+			}
+			return drainStuck, bytes
 		})
 	}
-	watch(ctx, drainQuiet, func() (bool, uint64) {
-		done, moved := true, uint64(0)
+	watch(ctx, func() (time.Duration, uint64) {
+		closed, read := false, uint64(0)
 		for f := range s.stack.Flows() {
 			if f.Network == "tcp" && f.State == "CLOSE-WAIT" { // the command's side is closed
-				done = false
-				moved += f.In
+				closed = true
+				read += f.In
 			}
 		}
-		return done, moved
+		switch unsent := s.upstreams.unsent(); {
+		case !closed:
+			return 0, 0
+		case unsent > 0:
+			return drainStuck, read<<32 + unsent // each number tells a change of either
+		default:
+			return drainQuiet, read << 32
+		}
 	})
 }
 
-// watch calls look until it is done, or its number has not changed for patience.
-func watch(ctx context.Context, patience time.Duration, look func() (done bool, progress uint64)) {
+// unsent returns how many bytes the other ends have not acknowledged.
+func (u *upstreams) unsent() (n uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.each(func(fd uintptr) {
+		if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
+			n += uint64(queued)
+		}
+	})
+	return n
+}
+
+// watch calls look until it has no patience any more, or its number has not
+// changed for so long.
+func watch(ctx context.Context, look func() (patience time.Duration, progress uint64)) {
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	var last uint64
-	for moved := time.Now(); time.Since(moved) < patience; {
-		done, progress := look()
-		if done {
-			return
-		}
+	moved := time.Now()
+	for {
+		patience, progress := look()
 		if progress != last {
 			last, moved = progress, time.Now()
+		}
+		if patience == 0 || time.Since(moved) >= patience {
+			return
 		}
 		select {
 		case <-ctx.Done():

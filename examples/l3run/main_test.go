@@ -50,7 +50,8 @@ func testMain(m *testing.M) int {
 // built is the program under test, as a user builds it.
 var built = sync.OnceValues(func() (string, error) {
 	name := filepath.Join(work, "l3run")
-	out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput()
+	args := append([]string{"build", "-o", name}, buildFlags...)
+	out, err := exec.Command("go", append(args, ".")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}

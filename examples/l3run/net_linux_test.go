@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCurlBody(t *testing.T) {
@@ -117,13 +122,26 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// What a command wrote before it ended arrives, as it would from the host.
+// What a command wrote before it ended arrives, as it would from the host, also
+// where the server takes it slowly and only later.
 func TestLastBytes(t *testing.T) {
 	need(t, "bash")
-	const size = 3 << 20
+	const size = 1 << 20
 	as(t, func(t *testing.T, c *caller) {
 		w := newWorld(t)
 		ln := w.servers.listen(t, net.JoinHostPort(srv4, "9001"))
+		raw, err := ln.(*net.TCPListener).SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, in, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
 		sum := make(chan string)
 		go func() { // awaited below
 			c, err := ln.Accept()
@@ -132,12 +150,16 @@ func TestLastBytes(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			sum <- sumOf(t, c)
+			_, _ = bufio.NewReader(out).ReadString('\n') // the command is done
+			h := sha256.New()
+			_, err = io.Copy(h, c)
+			sum <- fmt.Sprintf("%x %v", h.Sum(nil), err)
 		}()
-		cmd := c.l3run(t, "--", "bash", "-c", "exec 3>/dev/tcp/"+srv4+"/9001; cat >&3")
-		cmd.Stdin = body(size)
+		cmd := c.l3run(t, "--", "bash", "-c", "exec 3>/dev/tcp/"+srv4+"/9001; cat >&3; echo done")
+		cmd.Stdin, cmd.Stdout = body(size), in
 		r := w.outside.run(t, cmd)
-		if got, want := <-sum, sumOf(t, body(size)); r.code != 0 || got != want {
+		in.Close()
+		if got, want := <-sum, sumOf(t, body(size))+" <nil>"; r.code != 0 || got != want {
 			t.Errorf("exit %d, the server got %s, want %s\n%s", r.code, got, want, r.errout)
 		}
 	})

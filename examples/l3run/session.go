@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"l3extract/adapters/direct"
 	"l3extract/adapters/forward"
 	"l3extract/l3conn"
 	"l3extract/l3conn/pcap"
@@ -24,6 +25,8 @@ type session struct {
 	cancel context.CancelFunc
 	group  *errgroup.Group // the stack, its forwarder, the DNS relay; end awaits it
 	ended  func() error
+
+	upstreams upstreams
 }
 
 // newSession starts a session on conn. The caller keeps conn, and closes it once
@@ -82,7 +85,14 @@ func (s *session) start(o *options, in instead) error {
 	s.group.Go(func() error { return relay.servePackets(ctx, packets) })
 	s.group.Go(func() error { return relay.serveStreams(ctx, streams) })
 
-	server := &forward.Server{Route: in.route}
+	// An acceptor refuses everything until somebody has asked it once. Serve does
+	// on a goroutine, which a fast command would be ahead of: ask here.
+	never, cancel := context.WithCancel(ctx)
+	cancel()
+	_, _ = s.stack.TCP().AcceptStream(never)
+	_, _ = s.stack.UDP().AcceptSocket(never)
+
+	server := &forward.Server{Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route}
 	s.group.Go(func() error { return server.Serve(ctx, s.stack) })
 	return nil
 }
