@@ -18,8 +18,12 @@ var (
 func embedded(a netip.Addr) []netip.Addr {
 	b := a.As16()
 	switch {
-	case nat64.Contains(a), translated.Contains(a), compatible.Contains(a):
+	case nat64.Contains(a), translated.Contains(a):
 		return []netip.Addr{v4At(b[:], 12)}
+	case compatible.Contains(a):
+		if a := v4At(b[:], 12); !thisNetwork.Contains(a) { // as :: and ::1 would
+			return []netip.Addr{a}
+		}
 	case sixToFour.Contains(a):
 		return []netip.Addr{v4At(b[:], 2)}
 	case teredo.Contains(a): // the server, and the client with its bits turned

@@ -189,7 +189,7 @@ func (r *rig) wantCause(network string, want stack.Cause) {
 }
 
 // patience bounds what must happen, with room for a slow machine.
-const patience = 30 * time.Second
+const patience = 10 * time.Second
 
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -89,9 +89,11 @@ func TestUDPEcho(t *testing.T) {
 				r.ask("198.51.100.7:1053", "", "")
 				r.echoUDP("[2001:db8::7]:1053", "udp6", "[::1]:0")
 				r.ask("[2001:db8::7]:1053", "six", "six")
-				if st := r.fwd.Stats(); st.DatagramsOut != 4 || st.DatagramsIn != 4 || st.Sockets != 4 {
-					t.Errorf("stats %+v, want 4 datagrams each way on 4 sockets", st)
-				}
+				// They are counted once they are sent: the answer may be faster.
+				wait(t, "4 datagrams each way on 4 sockets", func() bool {
+					st := r.fwd.Stats()
+					return st.DatagramsOut == 4 && st.DatagramsIn == 4 && st.Sockets == 4
+				})
 			})
 		}
 	}
