@@ -63,5 +63,11 @@
 // assertion. Nobody else asserts: a middleware has the methods of its own type
 // but only the abilities of the conn below it, and says so through [Capper].
 //
+// # Segments
+//
+// An [Offloader] carries a [Segment] of up to 64 KiB where a plain conn carries
+// packets of an MTU each: most of what bulk transfer costs is per packet.
+// [SegmentPipe] is one in memory, [Cutter] makes packets of segments.
+//
 // Package l3conntest checks a conn of your own against all of this.
 package l3conn

@@ -10,11 +10,14 @@ import (
 )
 
 // queue is one direction of a pipe: a ring of packets, bounded; writers wait
-// (block) while it is full. It has one lock, which is a leaf.
+// (block) while it is full, unless direct refuses. It has one lock, which is a leaf.
 type queue struct {
 	mu                 sync.Mutex
 	readable, writable *sync.Cond
-	slots              [][]byte // a ring; a slot keeps its memory for the next packet
+	slots              [][]byte  // a ring; a slot keeps its memory for the next packet
+	heads              []Segment // of a SegmentPipe: what is in the slot beside its bytes
+	takes              Features  // of a SegmentPipe: what its reader has enabled
+	direct             bool      // writers do not wait but lose the packet
 	head, used         int
 	readClosed         bool // by the end that reads
 	writeClosed        bool // by the end that writes
@@ -55,6 +58,8 @@ func (q *queue) waitWriteLocked() error {
 			return opError("write", os.ErrDeadlineExceeded)
 		case q.used < len(q.slots):
 			return nil
+		case q.direct:
+			return ErrNoBuffers
 		}
 		q.writable.Wait()
 	}
@@ -62,13 +67,22 @@ func (q *queue) waitWriteLocked() error {
 
 // popLocked moves the first packet into b; -1 means that it did not fit.
 func (q *queue) popLocked(b []byte) int {
-	s := q.slots[q.head]
-	q.head = (q.head + 1) % len(q.slots)
-	q.used--
+	s, i := q.nextLocked()
 	if len(s) > len(b) {
 		return -1
 	}
+	if q.heads != nil && !Features(0).Takes(&q.heads[i]) {
+		return -1 // came for a reader who took segments
+	}
 	return copy(b, s)
+}
+
+// nextLocked takes the first packet out; it is valid until the next push.
+func (q *queue) nextLocked() (p []byte, slot int) {
+	slot = q.head
+	q.head = (q.head + 1) % len(q.slots)
+	q.used--
+	return q.slots[slot], slot
 }
 
 func (q *queue) pushLocked(b []byte) {
@@ -77,6 +91,9 @@ func (q *queue) pushLocked(b []byte) {
 	}
 	i := (q.head + q.used) % len(q.slots)
 	q.slots[i] = append(q.slots[i][:0], b...)
+	if q.heads != nil {
+		q.heads[i] = Segment{}
+	}
 	q.used++
 }
 

@@ -40,6 +40,14 @@ func TestPipes(t *testing.T) {
 			x, y := l3conn.BatchPipe(16, 65535, 0)
 			return x, plain{y.PipeEnd}, func() { x.Close(); y.Close() }
 		}},
+		{"Segments", Config{}, func(t *testing.T) (a, b l3conn.Conn, stop func()) {
+			x, y := l3conn.SegmentPipe(nil) // nobody enables them: a conn as any other
+			return x, y, func() { x.Close(); y.Close() }
+		}},
+		{"Direct", Config{}, func(t *testing.T) (a, b l3conn.Conn, stop func()) {
+			x, y := l3conn.SegmentPipe(&l3conn.SegmentPipeConfig{Direct: true, MTU: 9000, Batch: 5})
+			return x, y, func() { x.Close(); y.Close() }
+		}},
 		{"Plain", Config{MTU: 600}, func(t *testing.T) (a, b l3conn.Conn, stop func()) {
 			x, y := l3conn.Pipe(0, 600)
 			return plain{x}, plain{y}, func() { x.Close(); y.Close() }
