@@ -17,6 +17,10 @@ import (
 // a conn that takes nothing must not hold anybody up.
 const flushTime = 100 * time.Millisecond
 
+// unblockTime is how long the end waits for calls of the conn that a deadline or
+// Close has ended: some files promise it and do not keep it.
+const unblockTime = time.Second
+
 // Run reads and writes packets until the Stack is closed, ctx ends or the conn
 // fails. It returns nil after Close, the context's cause, or the conn's error,
 // once every goroutine that it started has ended. It must be called once;
@@ -91,29 +95,50 @@ func (s *Stack) finish(engine *netstack.Engine, cancel context.CancelFunc, g *er
 	s.stopSides()
 	engine.Close()
 	s.link.Stop()
-	select {
-	case <-writer:
-	case <-time.After(flushTime):
-	}
+	flushed := within(flushTime, writer)
 	cancel()
-	left := s.link.Unblock()
+	readLeft, writeLeft := s.link.Unblock(!flushed)
 	_ = g.Wait() // the sides return no errors: their causes are the flows'
-	if left {
-		s.abandon(reader, "Read")
-		s.abandon(writer, "Write")
-	} else {
-		<-reader
-		<-writer
+	read := s.join(reader, "Read", readLeft)
+	written := s.join(writer, "Write", writeLeft)
+	if read && written {
 		s.link.Release()
 	}
 }
 
-// abandon remembers a goroutine that nothing can end, for Stats.
-func (s *Stack) abandon(done <-chan struct{}, call string) {
-	s.cfg.Logger.Warn("the packet conn has neither deadlines nor Close: a goroutine stays in it until it returns", "call", call)
+// within reports whether done is closed in time.
+func within(d time.Duration, done <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+	}
+	select { // both at once
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// join waits for a goroutine that uses the conn. One that is left in its call,
+// because nothing can end that or because what should have does not, is remembered
+// for Stats.
+func (s *Stack) join(done <-chan struct{}, call string, left bool) bool {
+	wait := unblockTime
+	if left {
+		wait = 0
+	}
+	if within(wait, done) {
+		return true
+	}
+	s.cfg.Logger.Warn("a goroutine stays in the packet conn, which neither a deadline nor Close has ended", "call", call)
 	s.mu.Lock()
 	s.abandoned = append(s.abandoned, done)
 	s.mu.Unlock()
+	return false
 }
 
 // ShutdownError says that Shutdown had to reset streams.

@@ -3,6 +3,6 @@
 //
 // A conn whose Write does not wait is written in place. For any other there is
 // one transmit queue and one writer goroutine. The queue never drops TCP data in
-// normal work; when it is half full, streams are asked to wait (Congested), and
-// they hold no lock of the engine while they do.
+// normal work: long before that, streams are asked to wait (Congested), and they
+// hold no lock of the engine while they do.
 package link

@@ -1,9 +1,13 @@
 package link
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
-// smallFrame holds every packet without payload: an acknowledgement in a frame
-// of the MTU's size would make the queue's bytes forty times what is in it.
+// smallFrame holds every packet without payload. Frames are counted with all their
+// memory, and one of the MTU's size for each acknowledgement would make that up to
+// a thousand times what is in it.
 const smallFrame = 192
 
 // Frame is pooled memory for one packet. Whoever got it from Link.Frame fills it
@@ -22,6 +26,16 @@ func (f *Frame) Bytes() []byte { return f.b }
 // SetLen says how many bytes the packet has.
 func (f *Frame) SetLen(n int) { f.n = n }
 
+// Write implements io.Writer: it appends to the packet, within the frame's room.
+func (f *Frame) Write(p []byte) (int, error) {
+	n := copy(f.b[f.n:], p)
+	f.n += n
+	if n < len(p) {
+		return n, io.ErrShortBuffer
+	}
+	return n, nil
+}
+
 func (f *Frame) packet() []byte { return f.b[:f.n] }
 
 func (f *Frame) free() {
@@ -31,30 +45,35 @@ func (f *Frame) free() {
 	}
 }
 
-// pools gives frames of two sizes.
+// pools gives frames of sizes that double from smallFrame up to the MTU, so that
+// no packet has more than twice its length in memory, small ones apart.
 type pools struct {
-	small, large sync.Pool
-	size         int // of the large ones
+	sizes []int
+	pools []sync.Pool // of each size
 }
 
 func newPools(mtu int) *pools {
-	p := &pools{size: mtu}
-	p.small.New = func() any { return &Frame{b: make([]byte, smallFrame), pool: &p.small} }
-	p.large.New = func() any { return &Frame{b: make([]byte, p.size), pool: &p.large} }
+	p := new(pools)
+	for size := smallFrame; size < mtu; size *= 2 {
+		p.sizes = append(p.sizes, size)
+	}
+	p.sizes = append(p.sizes, max(mtu, smallFrame))
+	p.pools = make([]sync.Pool, len(p.sizes))
+	for i, size := range p.sizes {
+		pool := &p.pools[i]
+		pool.New = func() any { return &Frame{b: make([]byte, size), pool: pool} }
+	}
 	return p
 }
 
 // get returns a frame for n bytes. One beyond the MTU is not pooled.
 func (p *pools) get(n int) *Frame {
-	var f *Frame
-	switch {
-	case n <= smallFrame:
-		f = p.small.Get().(*Frame)
-	case n <= p.size:
-		f = p.large.Get().(*Frame)
-	default:
-		f = &Frame{b: make([]byte, n)}
+	for i, size := range p.sizes {
+		if n <= size {
+			f := p.pools[i].Get().(*Frame)
+			f.n = n
+			return f
+		}
 	}
-	f.n = n
-	return f
+	return &Frame{b: make([]byte, n), n: n}
 }

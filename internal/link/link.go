@@ -31,7 +31,8 @@ type Config struct {
 }
 
 // Link is a packet conn with its transmit queue. Its methods may be called at
-// once by anyone, but for Run, Drain and Stop, which belong to the stack.
+// once by anyone, but for Read, Write, Stop, Unblock and Release, which belong to
+// whoever runs the stack.
 type Link struct {
 	cfg   Config
 	caps  l3conn.Caps
@@ -45,6 +46,9 @@ type Link struct {
 	err     error         // why; set before broken is closed
 	stopped chan struct{} // closed by Stop
 	stop    sync.Once
+	// direct is held shared over each write in place, and by Stop for a moment:
+	// later none is made.
+	direct sync.RWMutex
 }
 
 // New returns a Link that has not touched conn yet.
@@ -78,11 +82,11 @@ func (l *Link) Send(f *Frame, c Class) bool {
 		return l.queue.push(f, c)
 	}
 	defer f.free()
-	select {
-	case <-l.stopped:
+	l.direct.RLock()
+	defer l.direct.RUnlock()
+	if l.isStopped() {
 		l.cfg.Drops.Add(drop.Closed)
 		return false
-	default:
 	}
 	_, err := l.cfg.Conn.Write(f.packet())
 	return l.written(f.n, err)
@@ -208,34 +212,32 @@ func (l *Link) writeAll(w l3conn.BatchWriter, pkts [][]byte) bool {
 	return true
 }
 
-// Stop puts the queue in drop mode: the writer writes what waits and ends.
+// Stop puts the queue in drop mode: the writer writes what waits and ends. When it
+// returns nothing is written in place any more.
 func (l *Link) Stop() {
 	l.queue.close()
 	l.stop.Do(func() { close(l.stopped) })
+	l.direct.Lock() // until the last write in place, which does not wait
+	//lint:ignore SA2001 nothing is to be done under it
+	l.direct.Unlock()
 }
 
-// Unblock ends a Read and a Write of the conn that may wait now. Without
-// deadlines the conn is closed; a conn that has neither keeps a goroutine in its
-// call, and Unblock says so.
-func (l *Link) Unblock() (left bool) {
+// Unblock ends a Read of the conn that waits now and, if writing says that there
+// is one, a Write: by deadlines if the conn has them, else by its Close. A conn
+// that has neither keeps its caller: readLeft and writeLeft say so.
+func (l *Link) Unblock(writing bool) (readLeft, writeLeft bool) {
 	past := time.Unix(1, 0)
-	if l.caps.ReadDeadliner != nil && l.caps.ReadDeadliner.SetReadDeadline(past) == nil {
-		if l.caps.Direct {
-			return false
-		}
-		if l.caps.WriteDeadliner != nil && l.caps.WriteDeadliner.SetWriteDeadline(past) == nil {
-			return false
-		}
-	}
-	if l.caps.Closer != nil {
+	readLeft = l.caps.ReadDeadliner == nil || l.caps.ReadDeadliner.SetReadDeadline(past) != nil
+	writeLeft = writing && (l.caps.WriteDeadliner == nil || l.caps.WriteDeadliner.SetWriteDeadline(past) != nil)
+	if (readLeft || writeLeft) && l.caps.Closer != nil {
 		_ = l.caps.Closer.Close() // its error has nobody to go to: Run reports the cause of the end
-		return false
+		return false, false
 	}
-	return true
+	return readLeft, writeLeft
 }
 
-// Release gives the conn back to its owner: the deadlines that Unblock set are
-// lifted.
+// Release gives the conn back to its owner: the deadlines that Unblock may have
+// set are lifted. No Read or Write may be under way.
 func (l *Link) Release() {
 	if l.caps.ReadDeadliner != nil {
 		_ = l.caps.ReadDeadliner.SetReadDeadline(time.Time{}) // closed conns may refuse
@@ -269,17 +271,27 @@ func (l *Link) isStopped() bool {
 	}
 }
 
-// survives judges the error of a Read: false means that the conn is at its end.
-func (l *Link) survives(err error) bool {
+// maxIdleReads is how many Reads in a row may bring nothing, as the contract of
+// l3conn says: more is a conn that spins.
+const maxIdleReads = 100
+
+// outcome judges what a Read gave: n packets and err. idle counts the Reads in a
+// row that brought nothing. An error that is not nil is the end of the conn.
+func (l *Link) outcome(idle *int, n int, err error) error {
 	switch {
-	case err == nil:
+	case err != nil && !l3conn.Transient(err):
+		return err
 	case errors.Is(err, io.ErrShortBuffer):
 		l.cfg.Drops.Add(drop.ConnShortBuffer)
-	case l3conn.Transient(err):
+		*idle = 0
+	case n > 0:
+		*idle = 0
 	default:
-		return false
+		if *idle++; *idle >= maxIdleReads {
+			return errors.Join(io.ErrNoProgress, err)
+		}
 	}
-	return true
+	return nil
 }
 
 // failRead tells Run of the end of the conn, unless Run itself ended the Read.

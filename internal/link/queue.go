@@ -29,12 +29,18 @@ const (
 	softData = 2 << 20
 	// controlShare is some 1 300 resets: more per wake-up of the writer is a flood.
 	controlShare = 256 << 10
+	// frameFactor is how much larger a frame may be than the payload in it: twice
+	// for the sizes of frames, and twice for the headers of a segment of a hundred
+	// bytes. Beyond it go retransmissions of what waits here already, and floods of
+	// yet smaller segments.
+	frameFactor = 4
 	// datagramShare is a burst of some 2 800 datagrams of 1 500 bytes.
 	datagramShare = 4 << 20
 )
 
 // queue is the transmit queue: what it cannot hold is dropped and counted, and
-// nobody ever waits for room in it.
+// nobody ever waits for room in it. Its memory is bounded by the shares above, and
+// by frameFactor times what the budget grants for sending.
 type queue struct {
 	drops *drop.Counters
 	// granted says how many bytes the send buffers may hold together.
@@ -64,9 +70,7 @@ func (q *queue) push(f *Frame, c Class) bool {
 		cause = drop.Closed
 	case c == Control && q.bytes[c]+size > controlShare,
 		c == Datagram && q.bytes[c]+size > datagramShare,
-		// Frames are counted with all their memory, hence the factor; what
-		// still goes beyond are retransmissions of what waits here already.
-		c == Data && q.bytes[c] > softData && q.bytes[c]+size > softData+2*q.granted():
+		c == Data && q.bytes[c] > softData && q.bytes[c]+size > softData+frameFactor*q.granted():
 		cause = queueFull[c]
 	}
 	if cause != drop.None {

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"io"
 	"sync"
 
 	"l3extract/internal/drop"
@@ -12,10 +11,6 @@ import (
 // conn and the one that delivers them. When it is full the conn is not read,
 // which is what a slow peer should feel; 128 are two segments of 64 KiB.
 const ringPackets = 128
-
-// maxIdleReads is how many reads in a row may bring nothing, as the contract of
-// l3conn says: more is a conn that spins.
-const maxIdleReads = 100
 
 // ring makes batches of the packets of a conn that gives one per call: while one
 // batch is delivered, the next one fills.
@@ -93,25 +88,17 @@ func (l *Link) readPlain(deliver func([][]byte)) {
 	reader.Go(func() { // fills the ring; awaited below
 		defer r.end()
 		buf := make([]byte, maxRead)
-		for idle := 0; ; {
+		for idle := 0; failed == nil; {
 			n, err := l.cfg.Conn.Read(buf)
 			if l.isStopped() {
 				return
-			}
-			if idle++; n > 0 || err != nil {
-				idle = 0
-			} else if idle == maxIdleReads {
-				err = io.ErrNoProgress
 			}
 			if n > 0 {
 				f := l.pools.get(n)
 				copy(f.b, buf[:n])
 				r.put(f)
 			}
-			if !l.survives(err) {
-				failed = err
-				return
-			}
+			failed = l.outcome(&idle, n, err)
 		}
 	})
 	defer reader.Wait()
@@ -144,7 +131,10 @@ func (l *Link) readPlain(deliver func([][]byte)) {
 // readBatches reads a conn that gives several packets per call.
 func (l *Link) readBatches(r l3conn.BatchReader, deliver func([][]byte)) {
 	batch := r.BatchSize()
-	size := max(l.cfg.MTU, l.caps.MTU(), 2048)
+	size := maxRead
+	if mtu := l.caps.MTU(); mtu > 0 {
+		size = max(l.cfg.MTU, mtu, 2048)
+	}
 	bufs, pkts, sizes := make([][]byte, batch), make([][]byte, 0, batch), make([]int, batch)
 	memory := make([]byte, batch*size)
 	for i := range bufs {
@@ -155,11 +145,6 @@ func (l *Link) readBatches(r l3conn.BatchReader, deliver func([][]byte)) {
 		if l.isStopped() {
 			return
 		}
-		if idle++; n > 0 || err != nil {
-			idle = 0
-		} else if idle == maxIdleReads {
-			err = io.ErrNoProgress
-		}
 		pkts = pkts[:0]
 		for i := range n {
 			if sizes[i] > 0 {
@@ -169,8 +154,8 @@ func (l *Link) readBatches(r l3conn.BatchReader, deliver func([][]byte)) {
 			}
 		}
 		l.received(pkts, deliver)
-		if !l.survives(err) {
-			l.failRead(err)
+		if failed := l.outcome(&idle, n, err); failed != nil {
+			l.failRead(failed)
 			return
 		}
 	}

@@ -95,7 +95,7 @@ func newHost(t *testing.T, conn l3conn.Conn, mtu int) *host {
 		h.engine.Close()
 		h.link.Stop()
 		cancel()
-		h.link.Unblock()
+		h.link.Unblock(true)
 		wg.Wait()
 	})
 	return h

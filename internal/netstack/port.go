@@ -91,38 +91,22 @@ func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.E
 			continue
 		}
 		f := l.link.Frame(pkt.Size())
-		b := f.Bytes()[:0]
-		b = append(b, pkt.NetworkHeader().Slice()...)
-		b = append(b, pkt.TransportHeader().Slice()...)
-		b = appendData(b, pkt)
+		f.SetLen(0) // the frame has room for all, so no Write of it fails
+		_, _ = f.Write(pkt.NetworkHeader().Slice())
+		_, _ = f.Write(pkt.TransportHeader().Slice())
+		if pkt.Data().Size() > 0 {
+			_, _ = pkt.Data().ReadTo(f, true)
+		}
 		class := link.Control
 		if pkt.TransportProtocolNumber == gtcp.ProtocolNumber {
 			class = link.Data
 			l.note(pkt)
 		}
-		f.SetLen(len(b))
 		if l.link.Send(f, class) {
 			n++
 		}
 	}
 	return n, nil
-}
-
-// appender lets PacketData.ReadTo append.
-type appender struct{ b []byte }
-
-func (a *appender) Write(p []byte) (int, error) {
-	a.b = append(a.b, p...)
-	return len(p), nil
-}
-
-func appendData(b []byte, pkt *gstack.PacketBuffer) []byte {
-	if pkt.Data().Size() == 0 {
-		return b
-	}
-	a := appender{b}
-	_, _ = pkt.Data().ReadTo(&a, true) // an appender never fails
-	return a.b
 }
 
 // note learns our initial sequence number from a SYN or SYN-ACK of ours.
