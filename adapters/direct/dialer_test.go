@@ -88,15 +88,3 @@ func TestListenPacket(t *testing.T) {
 		_ = pc.Close()
 	}
 }
-
-// TestUnsupported: where a mark or an interface cannot be had, that is the error,
-// and nothing leaves without it.
-func TestUnsupported(t *testing.T) {
-	if runtime.GOOS == "linux" {
-		t.Skip("Linux has both")
-	}
-	d := &Dialer{Mark: 1}
-	if _, err := d.DialContext(context.Background(), "tcp", "127.0.0.1:1"); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("mark: %v, want ErrUnsupported", err)
-	}
-}

@@ -50,7 +50,7 @@ func otherDialer() Dialer {
 // TestBulk: 32 MiB each way at once, byte for byte, then the ends of both sides.
 func TestBulk(t *testing.T) {
 	size := 32 << 20
-	if testing.Short() {
+	if testing.Short() || raced {
 		size = 4 << 20
 	}
 	body := make([]byte, size)
