@@ -58,8 +58,20 @@ func (c *Closer) add(s *Stream) {
 	c.mu.Lock()
 	s.note.closing, s.note.since = true, now
 	c.keeping[s] = struct{}{}
+	first := len(c.keeping) == 1
 	c.mu.Unlock()
-	c.poke(s)
+	if s.ep.Load().FINAcked() {
+		c.poke(s) // the event that told of it may have come too early
+	} else if first {
+		c.wakeUp() // to set its timer
+	}
+}
+
+func (c *Closer) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
 }
 
 // poke asks for a look at s. It may run under locks of the engine.
@@ -72,10 +84,7 @@ func (c *Closer) poke(s *Stream) {
 	first := len(c.ready) == 1
 	c.mu.Unlock()
 	if first {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+		c.wakeUp()
 	}
 }
 
@@ -156,20 +165,21 @@ func (s *Stream) closed() bool {
 		} else {
 			s.end(flow.Closed)
 		}
-		s.dropBuffer()
+		s.dropBuffer(nil)
 		return true
 	}
 	if limit := s.closeTimeout(); limit >= 0 && s.env.Clock.Now().Sub(since) >= limit {
 		s.mu.Lock()
-		lost := ep.SendQueued() + s.wb.waiting()
+		lost := s.wb.waiting()
 		s.mu.Unlock()
+		lost += ep.SendQueued()
 		c.undelivered.Add(1)
 		c.lost.Add(uint64(lost))
 		s.env.Drops.Add(drop.CloseUndelivered)
 		s.lost.Store(uint64(lost))
 		s.end(flow.Undelivered)
 		s.abort(ep)
-		s.dropBuffer()
+		s.dropBuffer(nil)
 		return true
 	}
 	return false

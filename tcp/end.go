@@ -36,6 +36,7 @@ func (s *Stream) Close() error {
 	}
 	err := s.shutWrite()
 	s.wake()
+	s.discard(ep)
 	s.env.Closer.add(s)
 	return s.opError(opClose, err)
 }
@@ -64,24 +65,23 @@ func (s *Stream) CloseWrite() error {
 	}
 	err := s.shutWrite()
 	s.wsig.wake()
-	if s.ep.Load() == nil && s.pending != nil {
+	if ep := s.ep.Load(); ep == nil {
 		s.beginHandshake()
+	} else if err == nil {
+		err = failure(ep)
 	}
 	return s.opError(opCloseWrite, err)
 }
 
 // Reset ends the stream at once with a RST; what is queued either way is
-// dropped. The flow's cause is "reset".
+// dropped. The flow's cause is "reset". It may follow a Close that is still
+// delivering, and it never fails.
 func (s *Stream) Reset() error { return s.ResetCause(nil) }
 
 // ResetCause is Reset with a cause for Context, Info and the stack's statistics;
 // calls return an error that matches it and net.ErrClosed. nil is "reset".
 func (s *Stream) ResetCause(cause error) error {
-	was := s.dead.Load()
 	s.kill(killed(cause, flow.Reset))
-	if was != nil {
-		return s.opError(opClose, *was)
-	}
 	return nil
 }
 
@@ -103,7 +103,7 @@ func (s *Stream) kill(cause, err error) {
 	}
 	s.end(cause) // before the engine's own events can give it another
 	s.abort(ep)
-	s.dropBuffer()
+	s.dropBuffer(nil)
 	s.wake()
 }
 
@@ -136,8 +136,8 @@ func (s *Stream) hungUp() {
 		err = errResetInCloseWait
 	}
 	if err != nil {
+		s.dropBuffer(err) // first: whoever hears of the end finds the loss
 		s.end(flow.CauseOf(err))
-		s.dropBuffer()
 		return
 	}
 	s.end(flow.Closed)

@@ -37,6 +37,9 @@ type pending struct {
 func (s *Stream) Handshake(ctx context.Context) error {
 	pd := s.pending
 	if pd == nil {
+		if p := s.dead.Load(); p != nil {
+			return s.opError(opHandshake, *p)
+		}
 		return nil
 	}
 	if err := context.Cause(ctx); err != nil && s.ep.Load() == nil {

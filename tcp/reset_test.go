@@ -217,3 +217,27 @@ func TestCloseReadKeepsPeerGoing(t *testing.T) {
 	}
 	b.Close()
 }
+
+// TestLostBufferIsReported resets a stream whose write buffer holds accepted bytes: one
+// call says so, whichever comes next.
+func TestLostBufferIsReported(t *testing.T) {
+	r := newRig(t, Config{})
+	for name, call := range map[string]func(*Stream) error{
+		"Write":      func(s *Stream) error { _, err := s.Write([]byte("x")); return err },
+		"Flush":      (*Stream).Flush,
+		"CloseWrite": (*Stream).CloseWrite,
+		"Close":      (*Stream).Close,
+		"Read":       func(s *Stream) error { _, err := s.Read(make([]byte, 1)); return err },
+	} {
+		a, b := r.pair()
+		fill(t, b)
+		a.Reset()
+		cause(t, b)
+		if err := call(b); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := b.Close(); name != "Read" && err != nil {
+			t.Errorf("Close after %s said it: %v", name, err)
+		}
+	}
+}

@@ -167,6 +167,7 @@ func TestErrors(t *testing.T) {
 		"Peek":       func(s *Stream) error { _, err := s.Peek(make([]byte, 8)); return err },
 		"Discard":    func(s *Stream) error { _, err := s.Discard(8); return err },
 		"CloseRead":  func(s *Stream) error { return s.CloseRead() },
+		"CloseWrite": func(s *Stream) error { return s.CloseWrite() },
 		"SetNoDelay": func(s *Stream) error { return s.SetNoDelay(true) },
 	}
 	reading := map[string]bool{"Read": true, "WriteTo": true, "Peek": true, "Discard": true}

@@ -199,7 +199,7 @@ func (s *Stream) release() {
 		s.finish(s.ep.Load())
 		s.mu.Lock()
 	}
-	if s.cause != nil && s.wb.failed {
+	if s.wb.failed {
 		s.wb.head = s.wb.tail
 		s.settleLocked()
 	}
@@ -254,11 +254,15 @@ func (s *Stream) finish(ep *netstack.Endpoint) {
 	_ = ep.CloseWrite() // fails only if the endpoint ended: its error waits for whoever asks
 }
 
-// dropBuffer throws away what waits, after the flow has ended.
-func (s *Stream) dropBuffer() {
+// dropBuffer throws away what waits when the flow ends. err, which may be nil,
+// is for the next call if anything was lost.
+func (s *Stream) dropBuffer(err error) {
 	s.mu.Lock()
 	w := &s.wb
 	w.failed = true
+	if w.waiting() > 0 && w.err == nil {
+		w.err = err
+	}
 	if !w.token { // else the holder's next engine call fails and drops it
 		w.head = w.tail
 		s.settleLocked()
