@@ -139,7 +139,7 @@ func (c *caller) command(t *testing.T, name string, args ...string) *exec.Cmd {
 		Path: self,
 		Args: append([]string{callerName, string(spec), path}, args...),
 		Dir:  c.Home,
-		Env:  append(os.Environ(), "HOME="+c.Home, "LC_ALL=C"),
+		Env:  append(os.Environ(), "HOME="+c.Home, "LC_ALL=C", "GORACE=atexit_sleep_ms=1"),
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: unix.CLONE_NEWNS,
 		},

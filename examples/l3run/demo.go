@@ -122,7 +122,7 @@ func demoShow(client io.Reader, s *stack.Stack) error {
 	if err := lines.Err(); err != nil {
 		return err
 	}
-	if extracted := printFlows(os.Stdout, s); extracted < fetched || fetched == 0 {
+	if extracted := printFlows(os.Stdout, s, fetched); extracted < fetched || fetched == 0 {
 		return fmt.Errorf("demo: %d bytes were fetched, but the flows carried %d", fetched, extracted)
 	}
 	fmt.Print("\nNow a command of yours: l3run -- curl -sS http://example.com/     (l3run -help says more)\n")

@@ -18,7 +18,9 @@ import (
 // dnsRelay answers the command's DNS queries by asking the host's resolvers,
 // from outside. It reads no more of a message than its header.
 type dnsRelay struct {
-	servers []netip.AddrPort // asked in this order
+	// servers returns whom to ask, in this order. It is called for each query,
+	// because a laptop changes its resolvers with its network.
+	servers func() []netip.AddrPort
 	dialer  net.Dialer
 	// log, if set, is told of each query over UDP as of a flow: for the stack they
 	// all are one socket.
@@ -86,7 +88,7 @@ func (d *dnsRelay) account(began time.Time, from, to net.Addr, in, out int) {
 // ask returns the first answer that any server gives, or one that says that
 // there is none.
 func (d *dnsRelay) ask(ctx context.Context, query []byte) []byte {
-	for _, server := range d.servers {
+	for _, server := range d.servers() {
 		if answer, err := d.askOne(ctx, server, query); err == nil {
 			return answer
 		}
@@ -177,7 +179,7 @@ func (d *dnsRelay) relay(ctx context.Context, c net.Conn) {
 }
 
 func (d *dnsRelay) connect(ctx context.Context) net.Conn {
-	for _, server := range d.servers {
+	for _, server := range d.servers() {
 		ctx, cancel := context.WithTimeout(ctx, dnsPatience)
 		up, err := d.dialer.DialContext(ctx, "tcp", server.String())
 		cancel()

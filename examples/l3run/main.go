@@ -21,11 +21,12 @@ func main() {
 	case demoName:
 		os.Exit(demoClient(os.Args[1:]))
 	}
-	o, err := parseOptions(os.Args[1:], os.Stderr)
+	o, err := parseOptions(os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		os.Exit(0)
 	case err != nil:
+		fmt.Fprintln(os.Stderr, "l3run:", err, "(l3run -help says more)")
 		os.Exit(exitUsage)
 	}
 	run := runCommand

@@ -29,12 +29,11 @@ const (
 	defaultMTU = 32000
 )
 
-// parseOptions writes what there is to say about the flags to out. It returns
-// flag.ErrHelp after -help.
+// parseOptions returns flag.ErrHelp for -help, when it has written the help to out.
 func parseOptions(args []string, out io.Writer) (*options, error) {
 	o := new(options)
 	f := flag.NewFlagSet("l3run", flag.ContinueOnError)
-	f.SetOutput(out)
+	f.SetOutput(io.Discard)
 	f.BoolVar(&o.verbose, "v", false, "write one line per flow to standard error when it ends")
 	f.StringVar(&o.capture, "pcap", "", "write every packet to `FILE`, readable by tcpdump and Wireshark")
 	f.IntVar(&o.mtu, "mtu", defaultMTU, "largest packet of the TUN device, in `bytes`")
@@ -60,19 +59,19 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 		}
 		return nil
 	})
-	f.Usage = func() {
-		fmt.Fprint(out, usageHead)
-		f.PrintDefaults()
-		fmt.Fprint(out, usageTail)
-	}
+	f.Usage = func() {} // a mistake needs one line, not the help
 	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(out, usageHead)
+			f.SetOutput(out)
+			f.PrintDefaults()
+			fmt.Fprint(out, usageTail)
+		}
 		return nil, err
 	}
 	o.command = f.Args()
 	if o.mtu < minMTU || o.mtu > maxMTU {
-		err := fmt.Errorf("-mtu %d: want %d to %d", o.mtu, minMTU, maxMTU)
-		fmt.Fprintln(out, "l3run:", err)
-		return nil, err
+		return nil, fmt.Errorf("invalid value %d for flag -mtu: want %d to %d", o.mtu, minMTU, maxMTU)
 	}
 	return o, nil
 }

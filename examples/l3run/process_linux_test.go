@@ -42,9 +42,10 @@ func TestExitCode(t *testing.T) {
 			{[]string{"-mtu", "5", "--", "true"}, exitUsage, "-mtu"},
 			{[]string{"-nonsense"}, exitUsage, "nonsense"},
 			{[]string{"-help"}, 0, "docker.sock"},
+			{[]string{"-help"}, 0, "What a network namespace cannot hold back"},
 		} {
 			r := w.outside.run(t, c.l3run(t, tc.args...))
-			if r.code != tc.want || !strings.Contains(r.errout, tc.says) || tc.says == "" && r.errout != "" {
+			if r.code != tc.want || !strings.Contains(r.out+r.errout, tc.says) || (tc.says == "" || tc.want == 0) && r.errout != "" {
 				t.Errorf("%q: exit %d, want %d and %q\n%s", tc.args, r.code, tc.want, tc.says, r.errout)
 			}
 		}

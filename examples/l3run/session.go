@@ -75,10 +75,12 @@ func (s *session) start(o *options, in instead) error {
 	if err != nil {
 		return err
 	}
-	relay := &dnsRelay{servers: o.dns}
-	if len(relay.servers) == 0 {
-		relay.servers = readResolvConf().servers
-	}
+	relay := &dnsRelay{servers: func() []netip.AddrPort {
+		if len(o.dns) > 0 {
+			return o.dns
+		}
+		return readResolvConf().servers
+	}}
 	if s.log != nil {
 		relay.log = s.log.flow
 	}

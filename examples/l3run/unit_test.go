@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"flag"
 	"net/netip"
 	"strings"
 	"testing"
@@ -34,7 +36,11 @@ func TestParseOptions(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		o, err := parseOptions(strings.Fields(tc.args), &out)
-		if (err == nil) != tc.ok || !strings.Contains(out.String(), tc.says) || tc.ok && out.Len() > 0 {
+		said := out.String()
+		if err != nil && !errors.Is(err, flag.ErrHelp) {
+			said += err.Error()
+		}
+		if (err == nil) != tc.ok || !strings.Contains(said, tc.says) || tc.ok && said != "" {
 			t.Errorf("%s: error %v, want ok %t and %q\n%s", tc.args, err, tc.ok, tc.says, out.String())
 		}
 		if err == nil && tc.args == "-v -- curl -v" && (!o.verbose || strings.Join(o.command, " ") != "curl -v") {
