@@ -33,6 +33,7 @@ type Dialer struct {
 
 	// Control, if set, is called with every socket before it is connected or
 	// bound, after Mark and Interface were set, as net.Dialer.ControlContext is.
+	// It is the place for Android's VpnService.protect.
 	Control func(ctx context.Context, network, address string, c syscall.RawConn) error
 }
 

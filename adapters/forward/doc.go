@@ -27,7 +27,8 @@
 // that the mapping towards the world is as endpoint-independent as the stack's
 // own (RFC 4787). It lives as long as the Socket, whose idle timeout is the
 // stack's udp.Config. Sockets mapped PerDestination are refused: replies to their
-// many clients could not be told apart.
+// many clients could not be told apart. An idle Socket holds no buffer, if its
+// upstream is a *net.UDPConn on Linux; else it holds one of 64 KiB.
 //
 // # Who may be reached
 //

@@ -84,9 +84,8 @@ func (n *session) relay(st *tcp.Stream, up net.Conn) {
 	<-down
 	if lost != nil {
 		r.reset(lost)
-	} else {
-		_ = st.Close() // what is still in flight is the stack's business
 	}
+	_ = st.Close() // what is still in flight is the stack's business
 	_ = up.Close()
 
 	n.remove(r)
