@@ -49,14 +49,7 @@ func (c *Cutter) Reset(s *Segment, size int) error {
 	}
 	c.field, c.payload, c.left = c.start+offset, int(s.PayloadSize), size-c.header
 	c.take(c.head[:c.header])
-	addrs, proto := c.head[8:40], uint32(protoTCP)
-	if c.head[0]>>4 == 4 {
-		addrs = c.head[12:20]
-	}
-	if s.Kind == SegmentUDP {
-		proto = protoUDP
-	}
-	c.pseudo = uint32(onesSum(addrs)) + proto
+	c.pseudo = pseudoSum(c.head[:], s.Kind)
 	return nil
 }
 

@@ -164,3 +164,71 @@ func transportOf(h []byte, size int) (start int, proto uint8) {
 	}
 	return 0, 0
 }
+
+// ToPartial turns a segment of size bytes, whose Kind is not SegmentNone and
+// whose checksum is filled in, into one that is ChecksumPartial. It sums the
+// bytes unless they are ChecksumVerified; a wrong sum, or headers that are not
+// of that kind, are syscall.EINVAL.
+func (s *Segment) ToPartial(size int) error {
+	state := s.Checksum
+	if state == ChecksumPartial {
+		return nil
+	}
+	var room [maxSegmentHeader]byte
+	h := s.head(size, &room)
+	if s.Kind == SegmentNone || s.Describe(size) != nil {
+		return syscall.EINVAL
+	}
+	pseudo := fold(uint64(pseudoSum(h, s.Kind)) + uint64(size-int(s.ChecksumStart)))
+	if state != ChecksumVerified && fold(uint64(pseudo)+uint64(s.sum(int(s.ChecksumStart), size))) != 0xffff {
+		s.Checksum = state
+		return syscall.EINVAL
+	}
+	field := int(s.ChecksumStart) + int(s.ChecksumOffset)
+	*s.at(field), *s.at(field + 1) = byte(pseudo>>8), byte(pseudo)
+	return nil
+}
+
+// pseudoSum is the sum of the pseudo header of the packet that begins with h,
+// without its length.
+func pseudoSum(h []byte, kind SegmentKind) uint32 {
+	proto := uint32(protoTCP)
+	if kind == SegmentUDP {
+		proto = protoUDP
+	}
+	if h[0]>>4 == 4 {
+		return uint32(onesSum(h[12:20])) + proto
+	}
+	return uint32(onesSum(h[8:40])) + proto
+}
+
+// sum is onesSum of the bytes of s from start to end.
+func (s *Segment) sum(start, end int) uint16 {
+	var total uint64
+	at, odd := 0, false
+	for _, p := range s.Parts {
+		from, to := max(start-at, 0), min(end-at, len(p))
+		at += len(p)
+		if from >= to {
+			continue
+		}
+		part := onesSum(p[from:to])
+		if odd { // its bytes are the other halves of the words
+			part = part<<8 | part>>8
+		}
+		total += uint64(part)
+		odd = odd != ((to-from)%2 == 1)
+	}
+	return fold(total)
+}
+
+// at returns byte i of s, which is there.
+func (s *Segment) at(i int) *byte {
+	for _, p := range s.Parts {
+		if i < len(p) {
+			return &p[i]
+		}
+		i -= len(p)
+	}
+	return nil
+}

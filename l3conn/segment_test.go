@@ -164,6 +164,53 @@ func TestCutter(t *testing.T) {
 	})
 }
 
+// TestToPartial: a filled in checksum becomes a partial one if it is right.
+func TestToPartial(t *testing.T) {
+	kinds(t, func(t *testing.T, kind SegmentKind, src, dst netip.AddrPort) {
+		want := run(t, kind, src, dst, 5001, 1000)
+		whole := want
+		whole.Kind = SegmentNone
+		room := make([]byte, MaxSegment) // one packet with all of it
+		var c Cutter
+		if err := c.Reset(&whole, whole.Len()); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Next(room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sizes := range [][]int{{1 << 20}, {1}, {43, 17}, {2048, 1 << 20}} {
+			for _, state := range []ChecksumState{ChecksumFull, ChecksumVerified} {
+				for _, wrong := range []bool{false, true} {
+					b := bytes.Clone(room[:n])
+					if wrong {
+						b[4000]++
+					}
+					s := split(Segment{Parts: [][]byte{b}, Kind: kind, PayloadSize: 1000, Checksum: state}, sizes...)
+					err := s.ToPartial(n)
+					if wrong && state == ChecksumFull {
+						if err != syscall.EINVAL || s.Checksum != state {
+							t.Error("a wrong checksum:", err)
+						}
+						continue
+					}
+					b = bytes.Join(s.Parts, nil)
+					if wrong {
+						b[4000]--
+					}
+					if err != nil || s.Checksum != ChecksumPartial || s.Check(OffloadAll, 1500) != nil ||
+						!bytes.Equal(b, want.Parts[0]) {
+						t.Error(sizes, state, err)
+					}
+				}
+			}
+		}
+	})
+	if s := (Segment{Parts: [][]byte{make([]byte, 100)}}); s.ToPartial(100) != syscall.EINVAL {
+		t.Error("no segment")
+	}
+}
+
 // TestCutterNone: a single packet stays what it is, with its checksum finished.
 func TestCutterNone(t *testing.T) {
 	for _, kind := range []SegmentKind{SegmentUDP, SegmentTCP4} {

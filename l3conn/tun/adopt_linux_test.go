@@ -283,7 +283,13 @@ func TestFromFileRefuses(t *testing.T) {
 		{func() *os.File { return r }, "not a TUN"},
 		{func() *os.File { return attach(t, 0) }, "no interface"},
 		{func() *os.File { return attach(t, unix.IFF_TAP|unix.IFF_NO_PI) }, "TAP"},
-		{func() *os.File { return attach(t, unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_VNET_HDR) }, "IFF_VNET_HDR"},
+		{func() *os.File {
+			f := attach(t, unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
+			if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.TUNSETVNETHDRSZ, 100); err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}, "header of 100 bytes"},
 	} {
 		needTUN(t)
 		f := c.file()

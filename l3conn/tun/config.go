@@ -39,6 +39,14 @@ type Config struct {
 	// Persist keeps the interface after Close, until it is deleted. Linux
 	// only. Default: Close deletes an interface that Open made.
 	Persist bool
+	// NoOffload makes a plain conn. Default: on Linux packets have a
+	// virtio-net header between kernel and Device, and l3conn.Probe finds an
+	// l3conn.Offloader; until somebody enables that, the Device is as any other.
+	NoOffload bool
+	// MultiQueue opens one queue of an interface that may have several, each
+	// opened by the same Name with MultiQueue, here or in another process; see
+	// OpenQueues. Linux only. Default: the interface has one queue.
+	MultiQueue bool
 	// NetNS names the network namespace of the interface: a path such as
 	// /run/netns/blue or /proc/1234/ns/net, for an open file
 	// /proc/self/fd/N. The Device works from any namespace. Linux only.

@@ -43,7 +43,8 @@ func Open(c *Config) (*Device, error) {
 
 // FromFile takes over a TUN that is open as f: one received from another
 // process, or made by the application's own means. It must carry bare IP packets
-// (on Linux IFF_TUN with IFF_NO_PI, which the first Read checks, and without IFF_VNET_HDR). mtu is the
+// (on Linux IFF_TUN with IFF_NO_PI, which the first Read checks; with IFF_VNET_HDR
+// the Device can offload, and the kernel's offload is off at first). mtu is the
 // interface's MTU in bytes; 0 means: ask the system if it lets us (on Linux only
 // about an interface in this network namespace), else 1500. Nothing of the
 // interface is changed, except that its file becomes non-blocking for everybody

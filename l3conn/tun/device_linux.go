@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,11 +25,19 @@ const batchSize = 64
 type device struct {
 	file *os.File
 	raw  syscall.RawConn
-	size int       // MTU
-	ops  sync.Pool // of *ops
+	size int // MTU
+	offload
+	ops sync.Pool // of *ops
 
-	// unsure: nobody could tell whether packets have a header in front, so the
-	// first one read must. Only the reader touches it.
+	enabled atomic.Uint32 // l3conn.Features of reads
+
+	// The poller's writers exclude each other, and its deadline is theirs;
+	// the kernel's do not, so writes go past the poller.
+	began         time.Time
+	writeDeadline atomic.Int64 // nanoseconds since began; 0: none
+
+	// unsure: nobody could tell whether packets have another header in front,
+	// so the first one read must. Only the reader touches it.
 	unsure bool
 }
 
@@ -38,7 +47,7 @@ var errHeader = errors.New("its packets have a header of their own: open it with
 // newPolled gives fd to Go's poller. fd must have its interface already: the
 // poller never hears of one that is attached later. On error fd is still the
 // caller's.
-func newPolled(fd int, name string, mtu int) (*Device, error) {
+func newPolled(fd int, name string, mtu int, off offload) (*Device, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
@@ -47,17 +56,34 @@ func newPolled(fd int, name string, mtu int) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &device{file: f, raw: raw, size: mtu}
-	d.ops.New = func() any { return newOps() }
+	d := &device{file: f, raw: raw, size: mtu, offload: off, began: time.Now()}
+	d.ops.New = func() any { return newOps(d) }
 	return newDevice(d, name), nil
 }
 
-func (d *device) mtu() int     { return d.size }
-func (d *device) close() error { return d.file.Close() }
+func (d *device) mtu() int { return d.size }
+
+func (d *device) close() error {
+	if d.enabled.Load() != 0 && !d.shared {
+		_ = d.enable(0) // a persistent interface may get a user who does not know
+	}
+	return d.file.Close()
+}
 
 func (d *device) setReadDeadline(t time.Time) error     { return d.file.SetReadDeadline(t) }
-func (d *device) setWriteDeadline(t time.Time) error    { return d.file.SetWriteDeadline(t) }
 func (d *device) syscallConn() (syscall.RawConn, error) { return d.file.SyscallConn() }
+
+func (d *device) setWriteDeadline(t time.Time) error {
+	if err := d.file.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	at := int64(0)
+	if !t.IsZero() {
+		at = max(1, int64(t.Sub(d.began)))
+	}
+	d.writeDeadline.Store(at)
+	return nil
+}
 
 // gone asks whether the interface was deleted. The poller finds that out too,
 // and has an error of its own for it, which nobody outside can name.
@@ -72,69 +98,77 @@ func (d *device) gone() bool {
 }
 
 func (d *device) caps(of *Device) l3conn.Caps {
-	return l3conn.Caps{
+	c := l3conn.Caps{
 		BatchReader: batches{of}, BatchWriter: batches{of}, Direct: true,
 		MTUer: of, ReadDeadliner: of, WriteDeadliner: of, Closer: of,
 	}
+	if d.features != 0 {
+		c.Offloader = segments{of}
+	}
+	return c
 }
 
 func (d *device) read(b []byte) (int, error) {
-	n, err := d.file.Read(b)
-	switch {
-	case err != nil:
+	if d.enabled.Load() != 0 {
+		return 0, unix.EINVAL // a reader of packets would lose segments
+	}
+	o := d.ops.Get().(*ops)
+	o.one[0], o.oneSize[0] = b, 0
+	o.bufs, o.sizes = o.one[:], o.oneSize[:]
+	err := d.raw.Read(o.readPackets)
+	size := o.oneSize[0]
+	switch n, err := d.done(o, err); {
+	case n == 0:
 		return 0, err
-	case d.unsure && d.foreign(b[:n]):
-		return 0, errHeader
-	case cut(b[:n], len(b)):
+	case size == 0:
 		return 0, l3conn.ErrShortBuffer
 	}
-	return n, nil
+	return size, nil
 }
 
-// foreign reports whether the first packet is no IP packet; a later one that
-// looks like it is only a bad packet.
-func (d *device) foreign(p []byte) bool {
-	d.unsure = false
-	return len(p) >= 4 && p[0]>>4 == 0 && (p[2] == 0x08 && p[3] == 0x00 || p[2] == 0x86 && p[3] == 0xdd)
-}
-
-// cut reports whether p, read into room bytes, is only the beginning of a
-// packet: the kernel cuts without a word, so the IP header must tell.
-func cut(p []byte, room int) bool {
-	switch {
-	case len(p) < room:
-		return false
-	case len(p) < 6:
-		return true
-	case p[0]>>4 == 6:
-		return 40+int(p[4])<<8+int(p[5]) > len(p)
+// readPackets fills bufs with what is there, after waiting for the first packet.
+func (d *device) readPackets(bufs [][]byte, sizes []int) (int, error) {
+	if d.enabled.Load() != 0 {
+		return 0, unix.EINVAL
 	}
-	return int(p[2])<<8+int(p[3]) > len(p)
+	o := d.ops.Get().(*ops)
+	o.bufs, o.sizes = bufs, sizes
+	return d.done(o, d.raw.Read(o.readPackets))
 }
 
+func (d *device) readSegments(segs []l3conn.Segment) (int, error) {
+	o := d.ops.Get().(*ops)
+	o.segs = segs
+	return d.done(o, d.raw.Read(o.readSegments))
+}
+
+// write writes one packet.
 func (d *device) write(p []byte) error {
 	o := d.ops.Get().(*ops)
 	o.one[0] = p
-	_, err := d.writeAll(o, o.one[:])
+	o.bufs = o.one[:]
+	_, err := d.send(o, o.writePackets)
 	return err
 }
 
-// writeAll writes pkts by o and puts o back.
-func (d *device) writeAll(o *ops, pkts [][]byte) (int, error) {
+func (d *device) writePackets(pkts [][]byte) (int, error) {
+	o := d.ops.Get().(*ops)
 	o.bufs = pkts
-	err := d.raw.Write(o.write)
-	return d.done(o, err)
+	return d.send(o, o.writePackets)
 }
 
-// readAll fills bufs with what is there, after waiting for the first packet.
-func (d *device) readAll(bufs [][]byte, sizes []int) (int, error) {
+func (d *device) writeSegments(segs []l3conn.Segment) (int, error) {
 	o := d.ops.Get().(*ops)
-	o.bufs, o.sizes = bufs, sizes
-	err := d.raw.Read(o.read)
-	if d.unsure && err == nil && o.n > 0 && d.foreign(bufs[0][:sizes[0]]) {
-		o.n, err = 0, errHeader
+	o.segs = segs
+	return d.send(o, o.writeSegments)
+}
+
+// send calls write past the poller and puts o back.
+func (d *device) send(o *ops, write func(fd uintptr)) (int, error) {
+	if at := d.writeDeadline.Load(); at != 0 && int64(time.Since(d.began)) >= at {
+		return d.done(o, os.ErrDeadlineExceeded)
 	}
-	return d.done(o, err)
+	return d.done(o, d.raw.Control(write))
 }
 
 // done takes the result out of o and lets go of the caller's memory.
@@ -143,7 +177,8 @@ func (d *device) done(o *ops, err error) (int, error) {
 		err = o.err
 	}
 	n := o.n
-	o.bufs, o.sizes, o.n, o.err, o.one[0] = nil, nil, 0, nil, nil
+	o.bufs, o.sizes, o.segs, o.n, o.err, o.one[0] = nil, nil, nil, 0, nil, nil
+	clear(o.iov[:cap(o.iov)])
 	d.ops.Put(o)
 	return n, err
 }
@@ -157,7 +192,7 @@ func (b batches) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 	if len(bufs) == 0 {
 		return 0, nil
 	}
-	n, err := b.d.dev.readAll(bufs[:min(len(bufs), batchSize)], sizes)
+	n, err := b.d.dev.readPackets(bufs[:min(len(bufs), batchSize)], sizes)
 	if n > 0 {
 		return n, nil // an error comes again
 	}
@@ -170,66 +205,10 @@ func (b batches) WriteBatch(pkts [][]byte) (n int, err error) {
 		fit++
 	}
 	if fit > 0 {
-		n, err = b.d.dev.writeAll(b.d.dev.ops.Get().(*ops), pkts[:fit])
+		n, err = b.d.dev.writePackets(pkts[:fit])
 	}
 	if err == nil && fit < len(pkts) {
 		err = l3conn.ErrTooLong
 	}
 	return n, b.d.error("write", err)
-}
-
-// ops is what one call does inside the poller's callback. It is pooled together
-// with its two callbacks, so that a packet costs no allocation.
-type ops struct {
-	bufs        [][]byte
-	sizes       []int
-	n           int
-	err         error
-	one         [1][]byte
-	read, write func(fd uintptr) bool
-}
-
-func newOps() *ops {
-	o := &ops{}
-	o.read, o.write = o.readAll, o.writeAll
-	return o
-}
-
-// readAll reads what is there; false means to wait.
-func (o *ops) readAll(fd uintptr) bool {
-	for o.n < len(o.bufs) {
-		b := o.bufs[o.n]
-		n, err := unix.Read(int(fd), b)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return o.n > 0
-		case err != nil:
-			o.err = os.NewSyscallError("read", err)
-			return true
-		case cut(b[:n], len(b)):
-			n = 0
-		}
-		o.sizes[o.n] = n
-		o.n++
-	}
-	return true
-}
-
-// writeAll writes until an error; it never waits.
-func (o *ops) writeAll(fd uintptr) bool {
-	for o.n < len(o.bufs) {
-		if len(o.bufs[o.n]) > 0 {
-			switch _, err := unix.Write(int(fd), o.bufs[o.n]); {
-			case err == unix.EINTR:
-				continue
-			case err != nil:
-				o.err = os.NewSyscallError("write", err)
-				return true
-			}
-		}
-		o.n++
-	}
-	return true
 }

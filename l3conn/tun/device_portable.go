@@ -49,7 +49,7 @@ func open(c Config) (*Device, error) {
 		set   bool
 	}{
 		{"Addrs", len(c.Addrs) > 0}, {"Routes", len(c.Routes) > 0},
-		{"Persist", c.Persist}, {"NetNS", c.NetNS != ""},
+		{"Persist", c.Persist}, {"NetNS", c.NetNS != ""}, {"MultiQueue", c.MultiQueue},
 	} {
 		if f.set {
 			return nil, fmt.Errorf("tun: Config.%s on %s: %w", f.field, runtime.GOOS, errors.ErrUnsupported)

@@ -44,11 +44,22 @@ func openFD(fd int, c Config) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tun: Config.Name %q: %w", c.Name, err)
 	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if !c.NoOffload {
+		flags |= unix.IFF_VNET_HDR
+	}
+	if c.MultiQueue {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	ifr.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return nil, attachError(c.Name, err)
 	}
 	name := ifr.Name()
+	off, err := askOffload(fd, flags)
+	if err != nil {
+		return nil, fmt.Errorf("tun: interface %s: %w", name, err)
+	}
 	mtu, err := setUp(name, c)
 	if err != nil {
 		return nil, fmt.Errorf("tun: interface %s: %w", name, err)
@@ -58,7 +69,7 @@ func openFD(fd int, c Config) (*Device, error) {
 			return nil, fmt.Errorf("tun: interface %s: Config.Persist: %w", name, err)
 		}
 	}
-	return newPolled(fd, name, mtu)
+	return newPolled(fd, name, mtu, off)
 }
 
 // openError says what to do about a clone device that does not open.
@@ -88,7 +99,7 @@ func attachError(name string, err error) error {
 	case unix.EBUSY:
 		hint = " (the name is taken: another program has the interface open)"
 	case unix.EINVAL:
-		hint = " (the name is taken by an interface that is not a TUN, or one with several queues)"
+		hint = " (the name is taken by an interface that is not a TUN, or Config.MultiQueue is not as it was when that was made)"
 	}
 	return fmt.Errorf("tun: %s: %w%s", what, err, hint)
 }
@@ -117,14 +128,14 @@ func fromFile(f *os.File, mtu int) (*Device, error) {
 }
 
 func fromFD(fd, mtu int) (*Device, error) {
-	name, err := adopted(fd)
+	name, off, err := adopted(fd)
 	if err != nil {
 		return nil, fmt.Errorf("tun: file descriptor %d: %w", fd, err)
 	}
 	if mtu == 0 {
 		mtu = askMTU(fd, name)
 	}
-	dev, err := newPolled(fd, name, mtu)
+	dev, err := newPolled(fd, name, mtu, off)
 	if err != nil {
 		return nil, fmt.Errorf("tun: file descriptor %d: %w", fd, err)
 	}
@@ -132,29 +143,31 @@ func fromFD(fd, mtu int) (*Device, error) {
 	return dev, nil
 }
 
-// adopted checks that fd carries bare IP packets and returns its interface's
-// name. A system that forbids the question (Android) is believed.
-func adopted(fd int) (name string, err error) {
+// adopted checks that fd carries IP packets and returns its interface's name
+// and what stands in front of them. A system that forbids the question (Android)
+// is believed to have nothing there.
+func adopted(fd int) (name string, off offload, err error) {
 	ifr, err := unix.NewIfreq("")
 	if err != nil {
-		return "", err
+		return "", off, err
 	}
 	switch err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); {
 	case err == unix.EACCES || err == unix.EPERM:
-		return "", nil
+		return "", off, nil
 	case err == unix.EBADFD:
-		return "", fmt.Errorf("it has no interface: %w", err)
+		return "", off, fmt.Errorf("it has no interface: %w", err)
 	case err != nil:
-		return "", fmt.Errorf("it is not a TUN: %w", err)
+		return "", off, fmt.Errorf("it is not a TUN: %w", err)
 	}
 	// IFF_NO_PI is not among the questions: its bit is that of IFF_NOFILTER here.
-	switch flags := ifr.Uint16(); {
-	case flags&unix.IFF_TAP != 0:
-		return "", errors.New("it is a TAP, which carries Ethernet frames")
-	case flags&unix.IFF_VNET_HDR != 0:
-		return "", errors.New("its packets have a virtio-net header: open it without IFF_VNET_HDR")
+	flags := ifr.Uint16()
+	if flags&unix.IFF_TAP != 0 {
+		return "", off, errors.New("it is a TAP, which carries Ethernet frames")
 	}
-	return ifr.Name(), nil
+	if flags&unix.IFF_VNET_HDR != 0 {
+		off, err = askOffload(fd, flags)
+	}
+	return ifr.Name(), off, err
 }
 
 // askMTU asks for the MTU of an interface that is provably in this namespace; a

@@ -316,7 +316,7 @@ func TestSyscallConn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var name string
-	if err := raw.Control(func(fd uintptr) { name, err = adopted(int(fd)) }); err != nil {
+	if err := raw.Control(func(fd uintptr) { name, _, err = adopted(int(fd)) }); err != nil {
 		t.Fatal(err)
 	}
 	if err != nil || name != dev.Name() {

@@ -1,0 +1,206 @@
+package tun
+
+import (
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"l3extract/l3conn"
+)
+
+// ops is what one call does inside the poller's callback. It is pooled together
+// with its callbacks and vectors, so that a packet costs no allocation.
+type ops struct {
+	d     *device
+	bufs  [][]byte
+	sizes []int
+	segs  []l3conn.Segment
+	n     int // packets or segments done
+	err   error
+
+	one     [1][]byte
+	oneSize [1]int
+	header  [maxHeader]byte // virtio-net's, of the packet at hand
+	iov     []unix.Iovec
+	cutter  l3conn.Cutter
+	whole   [1][]byte
+
+	readPackets, readSegments   func(fd uintptr) bool // false means to wait
+	writePackets, writeSegments func(fd uintptr)
+}
+
+func newOps(d *device) *ops {
+	o := &ops{d: d, iov: make([]unix.Iovec, 0, 8)}
+	o.readPackets, o.readSegments = o.getPackets, o.getSegments
+	o.writePackets, o.writeSegments = o.putPackets, o.putSegments
+	return o
+}
+
+// lay points the vector at the header, if there is one, and parts, and returns
+// the bytes of parts.
+func (o *ops) lay(parts [][]byte) int {
+	o.iov = o.iov[:0]
+	if o.d.header > 0 {
+		o.iov = append(o.iov, unix.Iovec{Base: &o.header[0]})
+		o.iov[0].SetLen(o.d.header)
+	}
+	room := 0
+	for _, p := range parts {
+		if len(p) > 0 {
+			o.iov = append(o.iov, unix.Iovec{Base: &p[0]})
+			o.iov[len(o.iov)-1].SetLen(len(p))
+			room += len(p)
+		}
+	}
+	return room
+}
+
+// move makes the system call on the vector.
+func (o *ops) move(trap, fd uintptr) (int, syscall.Errno) {
+	var base unsafe.Pointer
+	if len(o.iov) > 0 {
+		base = unsafe.Pointer(&o.iov[0])
+	}
+	for {
+		n, _, errno := unix.Syscall(trap, fd, uintptr(base), uintptr(len(o.iov)))
+		if errno != unix.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+// get reads one packet into parts and returns its size; 0 if it did not fit.
+// ok is false if there is none, or at the error that it leaves in o.err.
+func (o *ops) get(fd uintptr, parts [][]byte) (size int, ok bool) {
+	room := o.lay(parts)
+	n, errno := o.move(unix.SYS_READV, fd)
+	switch {
+	case errno == unix.EAGAIN:
+		return 0, false
+	case errno != 0:
+		o.err = os.NewSyscallError("readv", errno)
+		return 0, false
+	}
+	n = max(0, n-o.d.header)
+	if o.d.unsure {
+		o.d.unsure = false
+		if o.foreign(parts, n) {
+			o.err = errHeader
+			return 0, false
+		}
+	}
+	if n == room && cut(parts, n) {
+		n = 0
+	}
+	return n, true
+}
+
+// foreign reports whether the first packet has a header that should not be
+// there; a later one that looks like it is only a bad packet. Its header starts
+// with 16 bits of flags and the type of the packet as on Ethernet.
+func (o *ops) foreign(parts [][]byte, n int) bool {
+	h := o.header[:4]
+	if o.d.header == 0 {
+		b := begin(parts, n)
+		h = b[:4]
+	}
+	return h[0]>>4 == 0 && (h[2] == 0x08 && h[3] == 0x00 || h[2] == 0x86 && h[3] == 0xdd)
+}
+
+// begin returns the first bytes of the n in parts.
+func begin(parts [][]byte, n int) (b [6]byte) {
+	at := 0
+	for _, p := range parts {
+		at += copy(b[at:min(n, len(b))], p)
+	}
+	return b
+}
+
+// cut reports whether the n bytes that fill parts are only the beginning of a
+// packet: the kernel cuts without a word, so the IP header must tell.
+func cut(parts [][]byte, n int) bool {
+	b := begin(parts, n)
+	switch {
+	case n < len(b):
+		return true
+	case b[0]>>4 == 6:
+		return 40+int(b[4])<<8+int(b[5]) > n
+	}
+	return int(b[2])<<8+int(b[3]) > n
+}
+
+// getPackets reads packets until there are no more.
+func (o *ops) getPackets(fd uintptr) bool {
+	for o.n < len(o.bufs) {
+		n, ok := o.get(fd, o.bufs[o.n:o.n+1])
+		if !ok {
+			return o.n > 0 || o.err != nil
+		}
+		if n > 0 && o.d.header > 0 {
+			n = o.settle(o.bufs[o.n][:n])
+		}
+		o.sizes[o.n] = n
+		o.n++
+	}
+	return true
+}
+
+// getSegments reads segments until there are no more.
+func (o *ops) getSegments(fd uintptr) bool {
+	for o.n < len(o.segs) {
+		s := &o.segs[o.n]
+		n, ok := o.get(fd, s.Parts)
+		if !ok {
+			return o.n > 0 || o.err != nil
+		}
+		*s = l3conn.Segment{Parts: s.Parts}
+		if n > 0 && o.describe(s, n) {
+			s.Size = n
+		} else {
+			*s = l3conn.Segment{Parts: s.Parts}
+		}
+		o.n++
+	}
+	return true
+}
+
+// putPackets writes packets until an error.
+func (o *ops) putPackets(fd uintptr) {
+	clear(o.header[:])
+	for o.n < len(o.bufs) {
+		if p := o.bufs[o.n]; len(p) > 0 && !o.put(fd, o.bufs[o.n:o.n+1]) {
+			return
+		}
+		o.n++
+	}
+}
+
+// putSegments writes segments until an error.
+func (o *ops) putSegments(fd uintptr) {
+	clear(o.header[:])
+	for o.n < len(o.segs) {
+		s := &o.segs[o.n]
+		if o.err = s.Check(o.d.features, o.d.size); o.err != nil {
+			return
+		}
+		o.encode(s)
+		if !o.put(fd, s.Parts) {
+			return
+		}
+		o.n++
+	}
+}
+
+// put writes one packet; a TUN takes all of it or nothing.
+func (o *ops) put(fd uintptr, parts [][]byte) bool {
+	if o.lay(parts) == 0 {
+		return true
+	}
+	if _, errno := o.move(unix.SYS_WRITEV, fd); errno != 0 {
+		o.err = os.NewSyscallError("writev", errno)
+		return false
+	}
+	return true
+}
