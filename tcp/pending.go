@@ -43,8 +43,9 @@ func (s *Stream) Handshake(ctx context.Context) error {
 		return nil
 	}
 	if err := context.Cause(ctx); err != nil && s.ep.Load() == nil {
-		s.abandonHandshake(err, err, true)
-		return s.opError(opHandshake, err)
+		if s.abandonHandshake(err, err, true) {
+			return s.opError(opHandshake, err)
+		}
 	}
 	if hctx := s.claim(ctx); hctx != nil {
 		s.shake(hctx)

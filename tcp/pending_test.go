@@ -233,6 +233,24 @@ func TestHandshakeEnds(t *testing.T) {
 			})
 		})
 	}
+	t.Run("joined", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := pendingStream(t)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if _, err := s.Read(make([]byte, 1)); !errors.Is(err, own) {
+					t.Errorf("Read: %v", err)
+				}
+			})
+			synctest.Wait()
+			ctx, cancel := context.WithCancelCause(context.Background())
+			cancel(own)
+			if err := s.Handshake(ctx); !errors.Is(err, own) {
+				t.Errorf("Handshake: %v", err)
+			}
+			wg.Wait()
+		})
+	})
 	t.Run("undecided", func(t *testing.T) {
 		for _, end := range []func(*Stream) error{
 			func(s *Stream) error { return s.Close() },

@@ -169,6 +169,10 @@ func TestErrors(t *testing.T) {
 		"CloseRead":  func(s *Stream) error { return s.CloseRead() },
 		"CloseWrite": func(s *Stream) error { return s.CloseWrite() },
 		"SetNoDelay": func(s *Stream) error { return s.SetNoDelay(true) },
+		"WriteBuffers": func(s *Stream) error {
+			_, err := s.WriteBuffers(&net.Buffers{[]byte("x"), []byte("y")})
+			return err
+		},
 	}
 	reading := map[string]bool{"Read": true, "WriteTo": true, "Peek": true, "Discard": true}
 	for _, tc := range []struct {
@@ -194,7 +198,7 @@ func TestErrors(t *testing.T) {
 				switch {
 				case reading[op] && op != "WriteTo":
 					return []error{io.EOF}
-				case op == "Write", op == "big Write", op == "ReadFrom":
+				case op == "Write", op == "big Write", op == "ReadFrom", op == "WriteBuffers":
 					return []error{errno.pipe}
 				}
 				return nil

@@ -83,50 +83,66 @@ func (s *Stream) write(b []byte) (n int, err error) {
 // writeSmall collects b in the write buffer, or sends it at once after a pause.
 func (s *Stream) writeSmall(ep *netstack.Endpoint, b []byte) (n int, err error) {
 	w := &s.wb
-	for {
-		if err := s.uncongested(); err != nil {
-			return n, err
-		}
+	for clear := false; ; {
 		now := nanotime()
 		s.mu.Lock()
 		if w.shut || w.failed {
 			s.mu.Unlock()
 			return n, s.stopWriting()
 		}
-		if n == 0 && w.waiting() == 0 && !w.token &&
-			(now-w.last >= int64(quiet) || w.hasRead.Load()) {
+		atOnce := n == 0 && w.waiting() == 0 && !w.token &&
+			(now-w.last >= int64(quiet) || w.hasRead.Load())
+		var room []byte
+		if !atOnce {
+			if room = s.roomLocked(); room == nil {
+				s.mu.Unlock()
+				m, err := s.writeThrough(ep, b[n:])
+				return n + m, err
+			}
+		}
+		switch {
+		case len(room) > 0:
+			if w.waiting() == 0 {
+				w.since = now
+			}
+			m := copy(room, b[n:])
+			w.tail += m
+			w.last = now
+			n += m
+			s.unlock()
+			if m < len(room) {
+				return n, nil
+			}
+			continue // full now: to be sent by whoever filled it
+		case !atOnce && w.token && n < len(b):
+			w.want = true
+			s.mu.Unlock()
+			<-s.wsig // its sender makes room
+		case !atOnce && w.token:
+			s.mu.Unlock()
+			return n, nil
+		case !clear: // asked only before sending: the answer costs a lock of all streams
+			s.mu.Unlock()
+			if n == len(b) {
+				if _, congested := s.env.Link.Congested(); congested {
+					return n, nil // nothing to wait for: the flusher has it
+				}
+			} else if err := s.uncongested(); err != nil {
+				return n, err
+			}
+			clear = true
+			continue
+		case atOnce:
 			w.hasRead.Store(false)
 			w.token = true
 			s.mu.Unlock()
 			return s.writeNow(ep, b)
-		}
-		room := s.roomLocked()
-		if room == nil {
-			s.mu.Unlock()
-			m, err := s.writeThrough(ep, b[n:])
-			return n + m, err
-		}
-		if w.waiting() == 0 {
-			w.since = now
-		}
-		m := copy(room, b[n:])
-		w.tail += m
-		w.last = now
-		n += m
-		if m < len(room) || w.token {
-			// Not full, or its sender will make room: then wait for the token if
-			// there is more to accept.
-			w.want = n < len(b)
-			s.unlock()
-			if n == len(b) {
-				return n, nil
-			}
-			<-s.wsig
-		} else {
+		default:
 			s.flushFull(ep, n < len(b))
 			if n == len(b) {
 				return n, nil
 			}
+			clear = false
 		}
 		if err := s.stopWriting(); err != nil {
 			return n, err
