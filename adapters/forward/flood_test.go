@@ -51,12 +51,11 @@ func TestDialsIntoABlackHole(t *testing.T) {
 		defer w.mu.Unlock()
 		return w.synacks[client] > 0
 	})
-	w.mu.Lock()
-	resets := w.resets
-	w.mu.Unlock()
-	if resets != syns-open {
-		t.Errorf("%d clients were refused, want %d", resets, syns-open)
-	}
+	wait(t, "the others to be refused", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.resets == syns-open
+	})
 	close(release)
 	wait(t, "the slots to come back", func() bool {
 		st := srv.Stats()
