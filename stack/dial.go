@@ -17,11 +17,13 @@ const attemptDelay = 250 * time.Millisecond
 // errNoResolver explains why a name was refused.
 var errNoResolver = errors.New("names need stack.Config.Resolver, for example stack.DNS(server): the host's resolver would ask outside the packet conn")
 
-// opError is the one shape of the errors of Dial and Listen.
+// opError is the one shape of the errors of Dial and Listen: that of a table below,
+// which is one already, keeps its ends and gets the caller's network.
 func opError(op, network string, addr net.Addr, err error) error {
-	var already *net.OpError
-	if errors.As(err, &already) {
-		return err
+	if already, ok := err.(*net.OpError); ok && already.Op == op {
+		e := *already
+		e.Net = network
+		return &e
 	}
 	return &net.OpError{Op: op, Net: network, Addr: addr, Err: err}
 }
@@ -167,7 +169,13 @@ func (s *Stack) local(dst netip.AddrPort) (netip.Addr, error) {
 	return s.source(dst.Addr())
 }
 
+// broadcast is the one broadcast address that can be told without a netmask.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 func (s *Stack) dialTCP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+	if a := dst.Addr(); a.IsMulticast() || a == broadcast {
+		return nil, fmt.Errorf("%v is not the address of one host: %w", a, syscall.ENETUNREACH)
+	}
 	src, err := s.local(dst)
 	if err != nil {
 		return nil, err

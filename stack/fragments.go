@@ -21,9 +21,11 @@ type reassembly struct {
 	stack *Stack
 
 	mu     sync.Mutex
+	ended  bool
 	shares [2]struct {
-		held bool
-		last time.Time // when a fragment came
+		held  bool
+		last  time.Time // when a fragment came
+		timer Timer     // that looks whether the share is still needed
 	}
 }
 
@@ -37,28 +39,49 @@ func (r *reassembly) admit(v6 bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	share := &r.shares[i]
+	if r.ended {
+		return false
+	}
 	if !share.held {
 		if !r.stack.budget.Take(budget.Reassembly, reassemblySize) {
 			return false
 		}
 		share.held = true
-		r.stack.cfg.Clock.AfterFunc(reassemblyTime, func() { r.expire(i) })
+		share.timer = r.stack.cfg.Clock.AfterFunc(reassemblyTime, func() { r.expire(i) })
 	}
 	share.last = r.stack.cfg.Clock.Now()
 	return true
 }
 
-// expire gives a share back when no fragment has come for long enough, or the
-// Stack has ended, and else looks again later.
+// expire gives a share back when no fragment has come for long enough, and else
+// looks again later.
 func (r *reassembly) expire(i int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	share := &r.shares[i]
+	if r.ended {
+		return
+	}
 	left := reassemblyTime - r.stack.cfg.Clock.Now().Sub(share.last)
-	if left > 0 && r.stack.Err() == nil {
-		r.stack.cfg.Clock.AfterFunc(left, func() { r.expire(i) })
+	if left > 0 {
+		share.timer = r.stack.cfg.Clock.AfterFunc(left, func() { r.expire(i) })
 		return
 	}
 	share.held = false
 	r.stack.budget.Give(budget.Reassembly, reassemblySize)
+}
+
+// end gives everything back. A timer that was left would keep the Stack in memory.
+func (r *reassembly) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	for i := range r.shares {
+		share := &r.shares[i]
+		if share.held {
+			share.timer.Stop()
+			share.held = false
+			r.stack.budget.Give(budget.Reassembly, reassemblySize)
+		}
+	}
 }

@@ -57,6 +57,23 @@ func TestReassemblyBudget(t *testing.T) {
 	}
 }
 
+// TestReassemblyEnds: the end of the Stack gives the shares back, and no fragment
+// takes one afterwards.
+func TestReassemblyEnds(t *testing.T) {
+	x, _ := l3conn.Pipe(0, 0)
+	s, err := New(x, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.fragments.admit(false) || !s.fragments.admit(true) {
+		t.Fatal("fragments refused")
+	}
+	_ = s.Close()
+	if n := s.budget.Snapshot().Reassembly; n != 0 || s.fragments.admit(false) {
+		t.Fatalf("%d bytes held after the end", n)
+	}
+}
+
 // TestFragmentedPing: fragments go through the engine's reassembly and come back
 // to what serves them, and without memory for that they are counted.
 func TestFragmentedPing(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 
 // Listen opens a listener inside the Stack for connections from behind the
 // packet conn; it fits net.ListenConfig's place. Networks are "tcp", "tcp4" and
-// "tcp6". The host of address is one of Config.Addrs, or empty for all of them
-// (every destination, if there are none); port 0 takes a free one. A Listen on a
-// port wins over the acceptor. EADDRINUSE when it is taken, EADDRNOTAVAIL for an
+// "tcp6". The host of address is one of Config.Addrs, or empty or unspecified for
+// all of them (every destination, if there are none); port 0 takes a free one. A
+// Listen on a port wins over the acceptor. EADDRINUSE when it is taken, EADDRNOTAVAIL for an
 // address that is not the Stack's. It may be called before Run.
 func (s *Stack) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	at, err := s.bind(ctx, "tcp", network, address)
@@ -77,7 +77,10 @@ func (s *Stack) bind(ctx context.Context, want, network, address string) (netip.
 		if family != "ip" && a.Is4() != (family == "ip4") {
 			return netip.AddrPort{}, &net.AddrError{Err: "not an address of " + network, Addr: host}
 		}
-		if !a.IsUnspecified() && len(s.cfg.Addrs) > 0 && !s.icmp.own[a] {
+		if a.IsUnspecified() && family == "ip" {
+			a = netip.Addr{} // as package net does: one family is "tcp4" or "tcp6"
+		}
+		if a.IsValid() && !a.IsUnspecified() && len(s.cfg.Addrs) > 0 && !s.icmp.own[a] {
 			return netip.AddrPort{}, fmt.Errorf("%v is not in stack.Config.Addrs: %w", a, syscall.EADDRNOTAVAIL)
 		}
 	}

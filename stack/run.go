@@ -159,7 +159,8 @@ func (e *ShutdownError) Unwrap() error { return e.Cause }
 // accepting, waits until streams and closing endpoints have finished, or ctx
 // ends, then closes the Stack. It returns nil if every stream finished, and else
 // a *ShutdownError with the number that was reset, which matches the context's
-// cause. UDP sockets are served until the last stream is gone.
+// cause. UDP sockets are served until the last stream is gone. A Stack that ends
+// for another reason meanwhile says so by its Run.
 func (s *Stack) Shutdown(ctx context.Context) error {
 	s.tcp.table.StopAccepting()
 	s.tcp.drained(ctx)

@@ -100,6 +100,7 @@ func (s *Stack) stopSides() {
 		f.Kill(cause)
 	}
 	s.udp.table.Close(cause)
+	s.fragments.end()
 	s.tcp.owned.Wait()
 }
 
@@ -118,7 +119,14 @@ func (t *tcpSide) dial(ctx context.Context, engine *netstack.Engine, local, remo
 		}
 		return nil, err
 	}
-	return tcp.NewStream(t.env, &t.stack.cfg.TCP, ep, ep.Local(), remote, true), nil
+	stream := tcp.NewStream(t.env, &t.stack.cfg.TCP, ep, ep.Local(), remote, true)
+	// The end of the Stack kills the flows that it finds, and it begins with its
+	// cause: one of both sees the other.
+	if end := t.stack.Err(); end != nil {
+		stream.Kill(end)
+		return nil, end
+	}
+	return stream, nil
 }
 
 // streams counts the TCP flows that live.

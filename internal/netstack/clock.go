@@ -26,13 +26,18 @@ type Timer interface {
 }
 
 // engineClock makes a Clock of ours the engine's.
-type engineClock struct{ c Clock }
+type engineClock struct {
+	c     Clock
+	start time.Time // from which the engine's monotonic time counts
+}
 
 func (c engineClock) Now() time.Time { return c.c.Now() }
 
 func (c engineClock) NowMonotonic() gtcpip.MonotonicTime {
 	var zero gtcpip.MonotonicTime
-	return zero.Add(c.c.Now().Sub(time.Unix(0, 0)))
+	// Not since a fixed date: that would be the wall clock, which may be set back,
+	// and the engine panics when its time is. It takes time 0 for none.
+	return zero.Add(c.c.Now().Sub(c.start) + time.Second)
 }
 
 func (c engineClock) AfterFunc(d time.Duration, f func()) gtcpip.Timer {

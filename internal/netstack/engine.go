@@ -107,7 +107,7 @@ func New(cfg Config) (*Engine, error) {
 		opts.TransportProtocols[0] = gtcp.NewProtocolCUBIC
 	}
 	if cfg.Clock != nil {
-		opts.Clock = engineClock{cfg.Clock}
+		opts.Clock = engineClock{cfg.Clock, cfg.Clock.Now()}
 	}
 	if cfg.Random != nil {
 		opts.SecureRNG = cfg.Random
