@@ -67,4 +67,3 @@ func run(b *testing.B, conn l3conn.Conn, cfg stack.Config, addrs []netip.Prefix)
 	})
 	return s
 }
-
