@@ -40,7 +40,8 @@ type Config struct {
 	Addrs []netip.Prefix
 
 	// MTU is the size in bytes of the largest packet sent, 68 to 65535, for
-	// IPv6 at least 1280. Default: what the conn says, else 1500.
+	// IPv6 at least 1280: with less, IPv6 packets are dropped and counted. Default:
+	// what the conn says, else 1500.
 	MTU int
 
 	// TCP and UDP say how streams and sockets behave.

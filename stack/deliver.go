@@ -41,7 +41,11 @@ func (s *Stack) deliverSome(pkts [][]byte) {
 	run, total := s.segments[:0], 0
 	for i, b := range pkts {
 		p := &s.packets[i]
-		if cause := s.door.Check(p, b); cause != drop.None {
+		cause := s.door.Check(p, b)
+		if cause == drop.None && p.Version == 6 && s.cfg.MTU < minMTU6 {
+			cause = drop.IPv6Off
+		}
+		if cause != drop.None {
 			s.drops.Add(cause)
 			continue
 		}

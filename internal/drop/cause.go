@@ -36,6 +36,7 @@ const (
 	MartianDestination // destination loopback, unspecified, 0/8, v4-mapped or interface-local
 	ForeignSource      // source outside the configured ones
 	Multicast          // multicast or broadcast destination where none is served
+	IPv6Off            // IPv6 on a link whose MTU is below its minimum of 1280
 
 	// TCP.
 
@@ -134,6 +135,7 @@ var names = [count]string{
 	MartianDestination: "martian_destination",
 	ForeignSource:      "foreign_source",
 	Multicast:          "multicast",
+	IPv6Off:            "ipv6_off",
 
 	SYNQueueFull:           "syn_queue_full",
 	SYNLimitGlobal:         "syn_limit_global",
