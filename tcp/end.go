@@ -28,6 +28,7 @@ func (s *Stream) Close() error {
 	s.readShut.Store(true)
 	if ep == nil {
 		s.abandonHandshake(nil, flow.Closed, true)
+		s.end(flow.Closed) // also if the handshake has ended just now: attach gives its endpoint up
 		return nil
 	}
 	if abort {
@@ -99,6 +100,7 @@ func (s *Stream) kill(cause, err error) {
 	s.readShut.Store(true)
 	if ep == nil {
 		s.abandonHandshake(cause, cause, true)
+		s.end(cause) // as in Close
 		return
 	}
 	s.end(cause) // before the engine's own events can give it another

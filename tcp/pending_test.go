@@ -293,3 +293,35 @@ func TestHandshakeEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestEndDuringHandshake ends streams in the moment in which they are established: the
+// flow ends, the budget comes back and the peer is reset.
+func TestEndDuringHandshake(t *testing.T) {
+	r := newRig(t, Config{})
+	for i := range 200 {
+		a, wait := r.pending()
+		var wg sync.WaitGroup
+		wg.Go(func() { a.Handshake(context.Background()) })
+		wg.Go(func() {
+			for range i * 20 {
+				a.Dialed() // a delay that grows
+			}
+			switch i % 3 {
+			case 0:
+				a.Kill(nil)
+			case 1:
+				a.Close()
+			case 2:
+				a.Reset()
+			}
+		})
+		wg.Wait()
+		cause(t, a)
+		if got := <-wait; got.err == nil {
+			io.Copy(io.Discard, got.s) // EOF or a reset
+			got.s.Close()
+			cause(t, got.s)
+		}
+	}
+	eventually(t, "no flow is left", func() bool { return r.a.env.Flows.Len()+r.b.env.Flows.Len() == 0 })
+}

@@ -58,8 +58,9 @@ type Stream struct {
 	rsig     signal // wakes the one reader: input, deadline, end
 	rdl      deadline
 	readShut atomic.Bool // input is discarded
-	consumed int         // bytes since the receive buffer last grew; under readMu
-	window   int         // as many make it grow; under readMu
+	consumed int         // bytes of the present window; under readMu
+	window   int         // as many are a window; under readMu
+	windowAt int64       // nanotime when consumed was 0; under readMu
 
 	peekMu sync.Mutex // no peeked memory is in use while somebody else holds it
 
@@ -122,8 +123,10 @@ func newStream(env *Env, cfg *Config, source, destination netip.AddrPort, dialed
 // attach makes ep the stream's endpoint. It aborts ep when the stream was ended
 // meanwhile.
 func (s *Stream) attach(ep *netstack.Endpoint) {
+	s.tuneMu.Lock()
 	s.rbuf, s.sbuf = ep.ReceiveBuffer(), ep.SendBuffer()
-	s.window = s.rbuf / 2
+	s.window, s.windowAt = s.rbuf/2, nanotime()
+	s.tuneMu.Unlock()
 	s.configure(ep)
 	s.mu.Lock()
 	dead := s.dead.Load() != nil

@@ -90,7 +90,7 @@ func (s *Stream) waitInput(ep *netstack.Endpoint) error {
 // Peek copies the next len(b) bytes into b without consuming them, and waits until
 // so many have come. It returns fewer with the reason: io.EOF, a passed deadline,
 // any other error of Read, or bufio.ErrBufferFull if the receive buffer cannot hold
-// so many; up to 2 KiB always fit. The bytes stay for the next Read.
+// so many; unless SetReadBuffer made it smaller, 2 KiB always fit. The bytes stay for the next Read.
 func (s *Stream) Peek(b []byte) (int, error) {
 	s.readMu.Lock()
 	n, err := s.peek(b)

@@ -1,20 +1,32 @@
 package tcp
 
 import (
+	"time"
+
 	"l3extract/internal/budget"
 	"l3extract/internal/netstack"
 )
 
-// tuneReceive counts n bytes that were read, and doubles the receive buffer each
-// time a whole window was: a reader that keeps up may be sent more. It is called
-// with readMu held.
+// A stream whose reader takes a whole window within tuneRTTs round trips may be held
+// back by it. Below tuneMin the machine's own delays count for more than the path's.
+const (
+	tuneRTTs = 8
+	tuneMin  = 20 * time.Millisecond
+)
+
+// tuneReceive counts n bytes that were read. Each time a whole window was, it doubles
+// the receive buffer if that was quick: a slow stream has no use for more, and its
+// grant would be missing elsewhere. It is called with readMu held.
 func (s *Stream) tuneReceive(ep *netstack.Endpoint, n int) {
-	s.consumed += n
-	if s.consumed < s.window {
+	if s.consumed += n; s.consumed < s.window {
 		return
 	}
-	s.consumed = 0
-	s.growReceive(ep, 0)
+	now := nanotime()
+	took := time.Duration(now - s.windowAt)
+	s.consumed, s.windowAt = 0, now
+	if took <= tuneMin || took <= tuneRTTs*ep.Info().RTT {
+		s.growReceive(ep, 0)
+	}
 }
 
 // growReceive doubles the receive buffer, at least to want, as far as the Config

@@ -24,7 +24,7 @@ func TestBuffersGrow(t *testing.T) {
 		memory int64
 		grown  func(receive, send int) bool
 	}{
-		{"default", Config{}, 0, func(r, s int) bool { return r > 1<<20 && s > 64<<10 && r <= 4<<20 && s <= 4<<20 }},
+		{"default", Config{}, 0, func(r, s int) bool { return r > 128<<10 && s > 64<<10 && r <= 4<<20 && s <= 4<<20 }},
 		{"bounded", Config{MaxReceiveBuffer: 200_000, MaxSendBuffer: 100_000}, 0,
 			func(r, s int) bool { return r == 200_000 && s == 100_000 }},
 		{"off", Config{MaxReceiveBuffer: -1, MaxSendBuffer: -1}, 0,

@@ -242,12 +242,12 @@ func (s *Stream) finish(ep *netstack.Endpoint) {
 	_, full := s.drain(ep, false)
 	for more := 1; full; more *= 2 { // once, unless SetWriteBuffer made it smaller than its content
 		s.mu.Lock()
-		if !s.wb.moved {
-			s.wb.moved = true
+		first, n := !s.wb.moved, s.wb.waiting()
+		s.wb.moved = true
+		s.mu.Unlock()
+		if first {
 			s.adoptGrant()
 		}
-		n := s.wb.waiting()
-		s.mu.Unlock()
 		s.widen(ep, more*n)
 		_, full = s.drain(ep, false)
 	}
