@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -70,5 +71,13 @@ func (l *flowLog) Close() {
 func flowLine(f stack.Flow) string {
 	return fmt.Sprintf("l3run: %s %v -> %v  sent %d received %d  %v  %v",
 		f.Network, f.Source, f.Destination, f.In, f.Out,
-		f.Duration(time.Now()).Round(time.Microsecond*100), f.Cause)
+		f.Duration(time.Now()).Round(time.Microsecond*100), causeOf(f))
+}
+
+// causeOf is the name of why f ended, without what led to it.
+func causeOf(f stack.Flow) error {
+	if c := stack.Cause(""); errors.As(f.Cause, &c) {
+		return c
+	}
+	return f.Cause
 }

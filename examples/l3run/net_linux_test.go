@@ -171,10 +171,10 @@ func TestLog(t *testing.T) {
 	w.serveBody(t, 100_000)
 	c := newCaller(t, 0)
 	w.serveDNS(t)
-	r := w.outside.run(t, c.l3run(t, "-v", "--", "curl", "-sS", "-o", "/dev/null", "http://www.test/", "http://"+srv4+":81/"))
+	r := w.outside.run(t, c.l3run(t, "-v", "--", "curl", "-s", "-o", "/dev/null", "http://www.test/", "http://"+srv4+":81/"))
 	for _, want := range []string{
 		`(?m)^l3run: udp 198\.18\.37\.1:\d+ -> 198\.18\.37\.2:53  sent \d+ received \d+  [\d.]+.?s  closed$`,
-		`(?m)^l3run: tcp 198\.18\.37\.1:\d+ -> 10\.77\.0\.2:80  sent \d+ received 100\d\d\d  [\d.]+m?s  closed$`,
+		`(?m)^l3run: tcp \S+:\d+ -> (10\.77\.0\.2|\[fd77::2\]):80  sent \d+ received 100\d\d\d  [\d.]+m?s  closed$`,
 		`(?m)^l3run: tcp 198\.18\.37\.1:\d+ -> 10\.77\.0\.2:81  sent 0 received 0  [\d.]+.?s  dial failed$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(r.errout) {
@@ -195,7 +195,7 @@ func TestGit(t *testing.T) {
 		if made.code != 0 {
 			t.Fatal(made)
 		}
-		w.servers.start(t, c.command(t, "git", "daemon", "--reuseaddr", "--export-all", "--base-path="+c.Home+"/served",
+		w.servers.start(t, c.command(t, "sh", "-c", `exec "$(git --exec-path)/git-daemon" "$@"`, "sh", "--reuseaddr", "--export-all", "--base-path="+c.Home+"/served",
 			"--listen="+srv4, "--listen="+srv6, "--port=9418"))
 		for _, host := range []string{srv4, "[" + srv6 + "]"} {
 			w.servers.waitPort(t, host+":9418")

@@ -136,6 +136,8 @@ func newWorld(t *testing.T) *world {
 			addr add `+end.a6+`/64 dev veth0 nodad
 			link set veth0 up`)
 	}
+	w.servers.ip(t, `route add blackhole 10.78.0.0/24
+		route add blackhole fd78::/64`)
 	w.outside.ip(t, `route add 10.78.0.0/24 via `+srv4+`
 		route add fd78::/64 via `+srv6+`
 		route add unreachable 10.79.0.0/24

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -110,7 +112,7 @@ func TestFlowLog(t *testing.T) {
 	opened := time.Unix(1000, 0)
 	f := stack.Flow{
 		Network: "tcp", Source: netip.MustParseAddrPort("10.0.0.1:1234"), Destination: netip.MustParseAddrPort("[2001:db8::1]:80"),
-		Opened: opened, Ended: opened.Add(1234567 * time.Microsecond), In: 78, Out: 1256, Cause: stack.ResetByUpstream,
+		Opened: opened, Ended: opened.Add(1234567 * time.Microsecond), In: 78, Out: 1256, Cause: fmt.Errorf("%w: %w", stack.ResetByUpstream, io.ErrUnexpectedEOF),
 	}
 	l.flow(f)
 	f.Source = netip.AddrPort{}
