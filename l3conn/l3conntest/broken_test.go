@@ -81,12 +81,54 @@ func (b *broken) MTU() int {
 	return b.PipeEnd.MTU()
 }
 
+// brokenSegments is an end of a SegmentPipe with one fault.
+type brokenSegments struct {
+	*l3conn.SegmentPipeEnd
+	fault string
+}
+
+func (b *brokenSegments) Caps() l3conn.Caps {
+	c := b.SegmentPipeEnd.Caps()
+	c.Offloader = b
+	return c
+}
+
+func (b *brokenSegments) EnableOffload(f l3conn.Features) error {
+	if b.fault == "enables anything" {
+		return b.SegmentPipeEnd.EnableOffload(f & l3conn.OffloadAll)
+	}
+	return b.SegmentPipeEnd.EnableOffload(f)
+}
+
+func (b *brokenSegments) ReadSegments(segs []l3conn.Segment) (int, error) {
+	if b.fault == "leaves old fields" && len(segs) > 0 {
+		kind := segs[0].Kind
+		n, err := b.SegmentPipeEnd.ReadSegments(segs)
+		segs[0].Kind = kind
+		return n, err
+	}
+	return b.SegmentPipeEnd.ReadSegments(segs)
+}
+
+func (b *brokenSegments) WriteSegments(segs []l3conn.Segment) (int, error) {
+	if b.fault == "writes any kind" {
+		for i := range segs {
+			segs[i].Kind = l3conn.SegmentNone
+		}
+	}
+	return b.SegmentPipeEnd.WriteSegments(segs)
+}
+
 // TestFindsFaults runs the suite on broken conns, each in a process of its own
 // because a failed subtest cannot be taken back.
 func TestFindsFaults(t *testing.T) {
 	if fault := os.Getenv("L3CONNTEST_FAULT"); fault != "" {
 		Test(t, func(t *testing.T) (a, b l3conn.Conn, stop func()) {
 			x, y := l3conn.Pipe(0, 0)
+			if os.Getenv("L3CONNTEST_SEGMENTS") != "" {
+				x, y := l3conn.SegmentPipe(nil)
+				return &brokenSegments{x, fault}, y, func() { x.Close(); y.Close() }
+			}
 			f := &broken{PipeEnd: x, fault: fault}
 			return f, y, func() { f.Close(); y.Close() }
 		})
@@ -107,11 +149,17 @@ func TestFindsFaults(t *testing.T) {
 		{"EOF after Close", "Close"},
 		{"no timeout", "ReadDeadline"},
 		{"no MTU", "MTU"},
+		{"enables anything", "SegmentRead"},
+		{"leaves old fields", "SegmentWhole"},
+		{"writes any kind", "SegmentWrite"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(self, "-test.run=^TestFindsFaults$/^"+c.subtest+"$", "-test.v")
 			cmd.Env = append(os.Environ(), "L3CONNTEST_FAULT="+c.fault)
+			if strings.HasPrefix(c.subtest, "Segment") {
+				cmd.Env = append(cmd.Env, "L3CONNTEST_SEGMENTS=1")
+			}
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "--- FAIL: TestFindsFaults/"+c.subtest) {
 				t.Fatalf("the suite found nothing: %v\n%s", err, out)

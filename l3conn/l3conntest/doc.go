@@ -26,6 +26,7 @@
 //	Close              ends a blocked Read, can be repeated, and leaves the conn closed
 //	BatchRead          never more than BatchSize, short buffers, and the same ends as Read
 //	BatchWrite         any number of packets, in order
+//	Segment...         some of these with offload enabled, packet by packet
 //	Leak               after stop the goroutines are as many as before
 //
 // Abilities are asked of l3conn.Probe; a subtest for one that neither end has

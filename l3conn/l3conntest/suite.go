@@ -55,6 +55,11 @@ func (c Config) Test(t *testing.T, open Open) {
 		{"Close", closing, func(_, to l3conn.Caps) bool { return to.Closer != nil }},
 		{"BatchRead", batchRead, func(_, to l3conn.Caps) bool { return to.BatchReader != nil }},
 		{"BatchWrite", batchWrite, func(from, _ l3conn.Caps) bool { return from.BatchWriter != nil }},
+		{"SegmentWhole", bySegments(whole), canSegments},
+		{"SegmentBuffers", bySegments(buffers), canSegments},
+		{"SegmentShortBuffer", bySegments(shortBuffer), canSegments},
+		{"SegmentRead", bySegments(batchRead), func(_, to l3conn.Caps) bool { return to.Offloader != nil }},
+		{"SegmentWrite", bySegments(batchWrite), func(from, _ l3conn.Caps) bool { return from.Offloader != nil }},
 		{"Leak", leaks, nil},
 	} {
 		for _, reverse := range []bool{false, true} {

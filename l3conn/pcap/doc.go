@@ -14,6 +14,10 @@
 // never stands before its question; a packet that the conn then refuses, or a
 // batch that the caller repeats in part, is in the file all the same.
 //
+// Over an l3conn.Offloader the Tee is one too. A segment is one record, larger
+// than the MTU, and a checksum that is left to somebody else is not filled in,
+// as tcpdump shows it on a host whose network card does that work.
+//
 // The packet path only copies into a bounded buffer. A goroutine writes that
 // out, whatever is there at once, so that the file is fresh when little happens
 // and written in large pieces when much does. Where it cannot follow, records

@@ -174,6 +174,13 @@ func TestConformance(t *testing.T) {
 			return w, y, func() { x.Close(); y.Close(); w.Stop() }
 		})
 	})
+	t.Run("Segments", func(t *testing.T) {
+		l3conntest.Test(t, func(t *testing.T) (a, b l3conn.Conn, stop func()) {
+			x, y := l3conn.SegmentPipe(nil)
+			w := tee(t, x)
+			return w, y, func() { x.Close(); y.Close(); w.Stop() }
+		})
+	})
 	t.Run("BatchTwice", func(t *testing.T) {
 		l3conntest.Test(t, func(t *testing.T) (a, b l3conn.Conn, stop func()) {
 			x, y := l3conn.BatchPipe(0, 0, 4)

@@ -245,8 +245,13 @@ func TestFromFileMTU(t *testing.T) {
 // TestHeader: a TUN with headers in front of its packets looks like any other
 // until the first packet.
 func TestHeader(t *testing.T) {
-	for _, batch := range []bool{false, true} {
-		dev, err := FromFile(attach(t, unix.IFF_TUN), 0)
+	for _, c := range []struct {
+		flags uint16
+		how   string
+	}{
+		{0, "Read"}, {0, "ReadBatch"}, {unix.IFF_VNET_HDR, "Read"}, {unix.IFF_VNET_HDR, "ReadSegments"},
+	} {
+		dev, err := FromFile(attach(t, unix.IFF_TUN|c.flags), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,13 +264,16 @@ func TestHeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 1500)
-		if batch {
+		switch c.how {
+		case "ReadBatch":
 			_, err = l3conn.Probe(dev).Reader().ReadBatch([][]byte{buf}, make([]int, 1))
-		} else {
+		case "ReadSegments":
+			_, err = mustOffload(t, dev).ReadSegments(rooms(3))
+		default:
 			_, err = dev.Read(buf)
 		}
 		if !errors.Is(err, errHeader) || l3conn.Transient(err) {
-			t.Error(err)
+			t.Error(c, err)
 		}
 	}
 }

@@ -15,6 +15,12 @@
 // interface that somebody else opened, for example in a namespace that this
 // process cannot see, or Android's VpnService.
 //
+// The kernel can leave to the Device what it leaves to a network card, and the
+// Device to the kernel: checksums, and cutting TCP streams and runs of UDP
+// datagrams (Linux 6.2) into packets. Whoever wants that finds an
+// l3conn.Offloader and enables it; to everybody else the kernel gives finished
+// packets. OpenQueues opens several queues of one interface.
+//
 // On macOS, iOS, Windows (where wintun.dll must be found), FreeBSD and OpenBSD
 // the Device stands on WireGuard's tun package; there the interface gets its
 // name and MTU from Open, and addresses and routes from the system's own tools.

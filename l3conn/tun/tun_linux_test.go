@@ -31,17 +31,23 @@ func TestConformance(t *testing.T) {
 		name string
 		a, b netip.Addr
 		mtu  int
+		off  bool
 	}{
-		{"IPv4", netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.2.0.2"), 1500},
-		{"IPv6", netip.MustParseAddr("2001:db8:1::2"), netip.MustParseAddr("2001:db8:2::2"), 9000},
+		{"IPv4", netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.2.0.2"), 1500, false},
+		{"IPv6", netip.MustParseAddr("2001:db8:1::2"), netip.MustParseAddr("2001:db8:2::2"), 9000, false},
+		{"NoOffload", netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.2.0.2"), 1500, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l3conntest.Config{A: c.a, B: c.b}.Test(t, func(t *testing.T) (l3conn.Conn, l3conn.Conn, func()) {
 				open := func(far netip.Addr) *Device {
 					near, bits := far.Prev(), far.BitLen()-8
-					return mustOpen(t, Config{MTU: c.mtu, Addrs: []netip.Prefix{netip.PrefixFrom(near, bits)}})
+					return mustOpen(t, Config{MTU: c.mtu, NoOffload: c.off,
+						Addrs: []netip.Prefix{netip.PrefixFrom(near, bits)}})
 				}
 				a, b := open(c.a), open(c.b)
+				if has := l3conn.Probe(a).Offloader != nil; has == c.off {
+					t.Error("Offloader:", has)
+				}
 				return a, b, func() { a.Close(); b.Close() }
 			})
 		})
