@@ -44,6 +44,10 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (s *Stream) writeToWriter(w io.Writer) (total int64, err error) {
+	write := w.Write
+	if d, ok := w.(*Stream); ok {
+		write = d.writeAll // nothing of it is to wait in a buffer while we wait for more
+	}
 	for {
 		if err := s.waitReadable(); err != nil {
 			if err == io.EOF {
@@ -55,7 +59,7 @@ func (s *Stream) writeToWriter(w io.Writer) (total int64, err error) {
 		n, err := s.readNow(c[:])
 		if n > 0 {
 			var m int
-			m, err = w.Write(c[:n])
+			m, err = write(c[:n])
 			total += int64(m)
 			if err == nil && m < n {
 				err = io.ErrShortWrite

@@ -23,6 +23,9 @@ func (s *Stream) writeToSocket(w io.Writer) (total int64, err error, ok bool) {
 	case *net.TCPConn:
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
+		if c.LocalAddr().Network() != "unix" {
+			return 0, nil, false // datagrams: their sizes are for Write to decide
+		}
 		raw, err = c.SyscallConn()
 	default:
 		return 0, nil, false
@@ -122,9 +125,15 @@ func plainSocket(r io.Reader) syscall.RawConn {
 	default:
 		return nil
 	}
-	c, ok := r.(syscall.Conn)
+	c, ok := r.(interface {
+		syscall.Conn
+		LocalAddr() net.Addr
+	})
 	if !ok || t.PkgPath() != "net" {
 		return nil
+	}
+	if n := c.LocalAddr().Network(); n != "tcp" && n != "unix" {
+		return nil // in a datagram socket nothing is not the end
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
