@@ -143,7 +143,7 @@ type traced struct {
 }
 
 func newTraced() *traced {
-	return &traced{events: make(map[FlowID][]string), last: make(map[FlowID]Flow), closed: make(chan FlowID, 1024)}
+	return &traced{events: make(map[FlowID][]string), last: make(map[FlowID]Flow), closed: make(chan FlowID, 16)}
 }
 
 func (r *traced) trace() Trace {
@@ -154,7 +154,10 @@ func (r *traced) trace() Trace {
 			r.last[f.ID] = f
 			r.mu.Unlock()
 			if what == "close" {
-				r.closed <- f.ID
+				select {
+				case r.closed <- f.ID:
+				default:
+				}
 			}
 		}
 	}

@@ -73,3 +73,25 @@ func TestRegistry(t *testing.T) {
 		t.Fatal("Empty not closed after the last Remove")
 	}
 }
+
+// TestRegistryOrder: a flow that ends while it is being opened is closed after.
+func TestRegistryOrder(t *testing.T) {
+	var events []string
+	var r *Registry
+	r = NewRegistry(Trace{
+		Open: func(i Info) {
+			r.Remove(i.ID, Info{ID: i.ID, Cause: Killed})
+			if r.Len() != 0 {
+				t.Error("still listed")
+			}
+			events = append(events, "open")
+		},
+		Handshake: func(Info) { events = append(events, "handshake") },
+		Close:     func(i Info) { events = append(events, "close "+i.Cause.Error()) },
+	})
+	r.Add(7, fake{7})
+	r.Established(fake{7})
+	if len(events) != 2 || events[0] != "open" || events[1] != "close killed" {
+		t.Fatalf("callbacks %v", events)
+	}
+}

@@ -50,7 +50,8 @@ type Flow interface {
 	Kill(cause error)
 }
 
-// Trace holds callbacks about flows. Each may be nil. They are called with no
+// Trace holds callbacks about flows. Each may be nil. Those of one flow come in
+// the order of the fields. They are called with no
 // lock held, from the goroutine in which the thing happens, and must return
 // soon.
 type Trace struct {
@@ -66,13 +67,16 @@ type Registry struct {
 
 	mu    sync.Mutex
 	flows map[ID]Flow
+	// opening holds the flows whose Open is being called; those that have ended
+	// meanwhile with their last account, which Close gets after Open.
+	opening map[ID]*Info
 	// empty is closed when the registry next becomes empty; nil while nobody waits.
 	empty chan struct{}
 }
 
 // NewRegistry returns an empty registry that reports to trace.
 func NewRegistry(trace Trace) *Registry {
-	return &Registry{trace: trace, flows: make(map[ID]Flow)}
+	return &Registry{trace: trace, flows: make(map[ID]Flow), opening: make(map[ID]*Info)}
 }
 
 // NextID returns a fresh ID.
@@ -82,16 +86,30 @@ func (r *Registry) NextID() ID { return ID(r.last.Add(1)) }
 func (r *Registry) Add(id ID, f Flow) {
 	r.mu.Lock()
 	r.flows[id] = f
+	if r.trace.Open == nil {
+		r.mu.Unlock()
+		return
+	}
+	r.opening[id] = nil
 	r.mu.Unlock()
-	if r.trace.Open != nil {
-		r.trace.Open(f.FlowInfo())
+	r.trace.Open(f.FlowInfo())
+	r.mu.Lock()
+	final := r.opening[id]
+	delete(r.opening, id)
+	r.mu.Unlock()
+	if final != nil && r.trace.Close != nil {
+		r.trace.Close(*final)
 	}
 }
 
-// Established reports the end of f's handshake.
+// Established reports the end of f's handshake, if f still lives.
 func (r *Registry) Established(f Flow) {
-	if r.trace.Handshake != nil {
-		r.trace.Handshake(f.FlowInfo())
+	if r.trace.Handshake == nil {
+		return
+	}
+	info := f.FlowInfo()
+	if _, ok := r.Get(info.ID); ok {
+		r.trace.Handshake(info)
 	}
 }
 
@@ -101,6 +119,10 @@ func (r *Registry) Remove(id ID, final Info) {
 	r.mu.Lock()
 	_, ok := r.flows[id]
 	delete(r.flows, id)
+	if _, opening := r.opening[id]; ok && opening {
+		r.opening[id] = &final
+		ok = false
+	}
 	if len(r.flows) == 0 && r.empty != nil {
 		close(r.empty)
 		r.empty = nil
