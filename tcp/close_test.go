@@ -209,3 +209,24 @@ func TestWriteAfterCloseWrite(t *testing.T) {
 	a.Close()
 	b.Close()
 }
+
+// TestCloseWithLargestSendBuffer closes a stream whose send buffer is full and as large
+// as can be, and one whose send buffer was made smaller than what is in it.
+func TestCloseWithLargestSendBuffer(t *testing.T) {
+	r := newRig(t, Config{})
+	for _, size := range []int{0, maxBuffer} {
+		a, b := r.pair()
+		if err := b.SetWriteBuffer(maxBuffer); err != nil {
+			t.Fatal(err)
+		}
+		accepted := fill(t, b)
+		if err := b.SetWriteBuffer(size); err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		if n, err := io.Copy(io.Discard, a); n != accepted || err != nil {
+			t.Errorf("%d of %d accepted bytes came, %v", n, accepted, err)
+		}
+		a.Close()
+	}
+}

@@ -121,7 +121,7 @@ func plainSocket(r io.Reader) syscall.RawConn {
 		t = t.Elem()
 	}
 	switch t.Name() {
-	case "TCPConn", "tcpConnWithoutWriteTo", "UnixConn", "unixConnWithoutWriteTo":
+	case "TCPConn", "tcpConnWithoutWriteTo", "UnixConn":
 	default:
 		return nil
 	}
