@@ -120,7 +120,8 @@ type Offloader interface {
 	// offers; syscall.EINVAL if it is not. Whoever will call ReadSegments
 	// calls it while nobody reads. From then on Read and ReadBatch fail with
 	// syscall.EINVAL; with 0 they work again, as they did in the beginning. A
-	// segment that came between two such calls may be lost.
+	// segment that came between two such calls may be lost. After an error the
+	// conn is as it was.
 	EnableOffload(read Features) error
 	// SegmentBatch is the largest number of segments per ReadSegments, fixed
 	// for the life of the conn. A caller may have room for fewer.

@@ -64,8 +64,8 @@ func newPolled(fd int, name string, mtu int, off offload) (*Device, error) {
 func (d *device) mtu() int { return d.size }
 
 func (d *device) close() error {
-	if d.enabled.Load() != 0 && !d.shared {
-		_ = d.enable(0) // a persistent interface may get a user who does not know
+	if d.enabled.Load() != 0 && !d.shared && d.flags()&unix.IFF_PERSIST != 0 {
+		_ = d.enable(0) // the interface's next user may not know of it
 	}
 	return d.file.Close()
 }
@@ -88,13 +88,30 @@ func (d *device) setWriteDeadline(t time.Time) error {
 // gone asks whether the interface was deleted. The poller finds that out too,
 // and has an error of its own for it, which nobody outside can name.
 func (d *device) gone() bool {
+	_, err := d.ask()
+	return err == errnoGone
+}
+
+// flags returns the interface's, 0 if they are not to be had.
+func (d *device) flags() uint16 {
+	flags, _ := d.ask()
+	return flags
+}
+
+func (d *device) ask() (uint16, error) {
+	var answer error
 	ifr, err := unix.NewIfreq("")
 	if err != nil {
-		return false
+		return 0, err
 	}
-	var answer error
 	err = d.raw.Control(func(fd uintptr) { answer = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr) })
-	return err == nil && answer == errnoGone
+	if err == nil {
+		err = answer
+	}
+	if err != nil {
+		return 0, err
+	}
+	return ifr.Uint16(), nil
 }
 
 func (d *device) caps(of *Device) l3conn.Caps {

@@ -176,6 +176,27 @@ func TestForgottenOffload(t *testing.T) {
 	dev.dev.enabled.Store(0) // as if it had crashed
 	dev.Close()
 	conn := segmentSocket(t, addr("10.26.0.2:9"), 1000)
+	// The polite way is Close, which a program that knows no offload relies on.
+	for _, crash := range []bool{true, false} {
+		polite := mustOpen(t, Config{Name: "l3forgot"})
+		mustOffload(t, polite)
+		if crash {
+			polite.dev.enabled.Store(0)
+		}
+		polite.Close()
+		old := attach(t, 0)
+		ifr, _ := unix.NewIfreq("l3forgot")
+		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		if err := unix.IoctlIfreq(int(old.Fd()), unix.TUNSETIFF, ifr); err != nil {
+			t.Fatal(err)
+		}
+		conn.Write(make([]byte, 1900))
+		n, err := unix.Read(int(old.Fd()), make([]byte, 4000))
+		if err != nil || n != 1028 && !crash {
+			t.Error("a program of others read", n, err)
+		}
+		old.Close()
+	}
 	for _, c := range []Config{{Name: "l3forgot", NoOffload: true}, {Name: "l3forgot"}} {
 		again := mustOpen(t, c)
 		if has := l3conn.Probe(again).Offloader != nil; has == c.NoOffload {
