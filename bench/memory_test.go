@@ -19,10 +19,11 @@ var worlds = []struct {
 	name string
 	make func(b *testing.B) world
 }{
-	{"ours", func(b *testing.B) world { return ours(b, false, stack.Config{}) }},
-	{"ours-batch", func(b *testing.B) world { return ours(b, true, stack.Config{}) }},
+	{"ours", func(b *testing.B) world { return ours(b, plain, stack.Config{}) }},
+	{"ours-batch", func(b *testing.B) world { return ours(b, batches, stack.Config{}) }},
+	{"ours-segments", func(b *testing.B) world { return ours(b, segments, stack.Config{}) }},
 	{"ours-unbuffered", func(b *testing.B) world {
-		return ours(b, false, stack.Config{TCP: tcp.Config{WriteBuffer: -1}})
+		return ours(b, plain, stack.Config{TCP: tcp.Config{WriteBuffer: -1}})
 	}},
 	{"gonet", rival},
 }

@@ -21,16 +21,15 @@ var (
 	serverAddrs = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64")}
 )
 
-// ours is two Stacks on a pipe; batch says whether the pipe moves several packets
-// per call.
-func ours(b *testing.B, batch bool, cfg stack.Config) world {
+// The kinds of pipes: one packet per call, several, and segments of 64 KiB.
+func plain() (x, y l3conn.Conn)    { return l3conn.Pipe(0, 0) }
+func batches() (x, y l3conn.Conn)  { return l3conn.BatchPipe(0, 0, 64) }
+func segments() (x, y l3conn.Conn) { return l3conn.SegmentPipe(nil) }
+
+// ours is two Stacks on a pipe.
+func ours(b *testing.B, pipe func() (x, y l3conn.Conn), cfg stack.Config) world {
 	b.Helper()
-	var x, y l3conn.Conn
-	if batch {
-		x, y = l3conn.BatchPipe(0, 0, 64)
-	} else {
-		x, y = l3conn.Pipe(0, 0)
-	}
+	x, y := pipe()
 	client := run(b, x, cfg, clientAddrs)
 	server := run(b, y, cfg, serverAddrs)
 	streams := server.TCP().Streams()

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"l3extract/internal/drop"
+	"l3extract/internal/link"
 	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
 )
@@ -21,7 +22,7 @@ import (
 const deliverBatch = 64
 
 // deliver takes packets from the conn.
-func (s *Stack) deliver(pkts [][]byte) {
+func (s *Stack) deliver(pkts []link.Packet) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	if s.shut {
@@ -36,16 +37,12 @@ func (s *Stack) deliver(pkts [][]byte) {
 
 // deliverSome takes at most deliverBatch packets. TCP segments that continue
 // their forerunner wait for the end of their run; all else goes at once.
-func (s *Stack) deliverSome(pkts [][]byte) {
+func (s *Stack) deliverSome(pkts []link.Packet) {
 	engine := s.engine.Load()
 	run, total := s.segments[:0], 0
-	for i, b := range pkts {
+	for i := range pkts {
 		p := &s.packets[i]
-		cause := s.door.Check(p, b)
-		if cause == drop.None && p.Version == 6 && s.cfg.MTU < minMTU6 {
-			cause = drop.IPv6Off
-		}
-		if cause != drop.None {
+		if cause := s.check(p, &pkts[i]); cause != drop.None {
 			s.drops.Add(cause)
 			continue
 		}
@@ -65,12 +62,40 @@ func (s *Stack) deliverSome(pkts [][]byte) {
 			engine.DeliverIP(p)
 		case p.Proto == packet.TCP:
 			run, total = append(run, p), len(p.Payload)
+		case p.Proto == packet.UDP && pkts[i].Datagram > 0:
+			s.datagrams(p, pkts[i].Datagram)
 		default:
 			s.route(p)
 		}
 	}
 	if len(run) > 0 {
 		engine.DeliverRun(run)
+	}
+}
+
+// check lets a packet in or says why not. What the conn vouches for is not summed
+// again.
+func (s *Stack) check(p *packet.Packet, in *link.Packet) drop.Cause {
+	check := s.door.Check
+	if in.Verified {
+		check = s.door.CheckVerified
+	}
+	cause := check(p, in.Data)
+	if cause == drop.None && p.Version == 6 && s.cfg.MTU < minMTU6 {
+		cause = drop.IPv6Off
+	}
+	return cause
+}
+
+// datagrams hands on a run of datagrams behind one header, each with size bytes
+// of payload but the last.
+func (s *Stack) datagrams(run *packet.Packet, size int) {
+	one := *run
+	for payload := run.Payload; len(payload) > 0; {
+		n := min(size, len(payload))
+		one.Payload = payload[:n]
+		payload = payload[n:]
+		s.udp.table.HandlePacket(&one)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"l3extract/internal/drop"
+	"l3extract/internal/link"
 	"l3extract/internal/packet"
 	"l3extract/tcp"
 	"l3extract/udp"
@@ -108,7 +109,7 @@ func connectFuzz(t *testing.T, s *Stack, w *wire, client, server netip.AddrPort)
 	w.mu.Unlock()
 	h := packet.TCPHeader{Src: client, Dst: server, Seq: fuzzISN - 1, Flags: packet.SYN, Window: 65535,
 		Options: []byte{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7}}
-	s.deliver([][]byte{packet.AppendTCP(nil, h, nil)})
+	s.deliver(inbound(packet.AppendTCP(nil, h, nil)))
 	select {
 	case <-answered:
 	case <-soon(t).Done():
@@ -116,7 +117,16 @@ func connectFuzz(t *testing.T, s *Stack, w *wire, client, server netip.AddrPort)
 	}
 	h.Seq, h.Ack, h.Flags = fuzzISN, w.state(client).next, packet.ACK
 	h.Options = []byte{1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, 1}
-	s.deliver([][]byte{packet.AppendTCP(nil, h, nil)})
+	s.deliver(inbound(packet.AppendTCP(nil, h, nil)))
+}
+
+// inbound is raw as the link delivers it.
+func inbound(raw ...[]byte) []link.Packet {
+	pkts := make([]link.Packet, len(raw))
+	for i, b := range raw {
+		pkts[i].Data = b
+	}
+	return pkts
 }
 
 // script reads a fuzzer's input piece by piece; it gives zeros at its end.
@@ -337,7 +347,7 @@ func FuzzStack(f *testing.F) {
 			if len(in.b) == 0 {
 				break
 			}
-			s.deliver(in.next(w))
+			s.deliver(inbound(in.next(w)...))
 		}
 		fresh := netip.MustParseAddrPort("203.0.113.77:4000")
 		connectFuzz(t, s, w, fresh, fuzzFlows[0].server)

@@ -16,25 +16,30 @@ import (
 // on and off.
 func TestConn(t *testing.T) {
 	for _, lazy := range []bool{false, true} {
-		for _, batch := range []bool{false, true} {
+		for _, kind := range pipes {
 			for _, buffer := range []int{0, -1} {
-				name := fmt.Sprintf("lazy=%v/batch=%v/buffer=%v", lazy, batch, buffer == 0)
+				name := fmt.Sprintf("lazy=%v/%s/buffer=%v", lazy, kind.name, buffer == 0)
 				t.Run(name, func(t *testing.T) {
-					nettest.TestConn(t, pipeMaker(lazy, batch, buffer))
+					nettest.TestConn(t, pipeMaker(lazy, kind.make, buffer))
 				})
 			}
 		}
 	}
 }
 
-func pipeMaker(lazy, batch bool, buffer int) nettest.MakePipe {
+// pipes are the kinds of conns, each as a pair in memory.
+var pipes = []struct {
+	name string
+	make func() (x, y l3conn.Conn)
+}{
+	{"plain", func() (x, y l3conn.Conn) { return l3conn.Pipe(0, 0) }},
+	{"batch", func() (x, y l3conn.Conn) { return l3conn.BatchPipe(0, 0, 0) }},
+	{"segments", func() (x, y l3conn.Conn) { return l3conn.SegmentPipe(nil) }},
+}
+
+func pipeMaker(lazy bool, pipe func() (x, y l3conn.Conn), buffer int) nettest.MakePipe {
 	return func() (a, b net.Conn, stop func(), err error) {
-		var x, y l3conn.Conn
-		if batch {
-			x, y = l3conn.BatchPipe(0, 0, 0)
-		} else {
-			x, y = l3conn.Pipe(0, 0)
-		}
+		x, y := pipe()
 		cfg := Config{TCP: tcp.Config{WriteBuffer: buffer, LazyHandshake: lazy}}
 		client, server, stop, err := stacks(x, y, cfg)
 		if err != nil {

@@ -177,9 +177,9 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 		Done: done, Err: func() error { return net.ErrClosed },
 	}
 	wg.Go(func() {
-		h.link.Read(func(pkts [][]byte) {
-			for _, b := range pkts {
-				h.deliver(b)
+		h.link.Read(func(pkts []link.Packet) {
+			for _, p := range pkts {
+				h.deliver(p.Data)
 			}
 		})
 	})

@@ -3,6 +3,8 @@ package link
 import (
 	"io"
 	"sync"
+
+	"l3extract/l3conn"
 )
 
 // smallFrame holds every packet without payload. Frames are counted with all their
@@ -18,6 +20,7 @@ type Frame struct {
 	pool *sync.Pool
 	next *Frame // in the queue
 	cls  Class
+	seg  l3conn.Segment // how to cut it, without Parts; zero for a packet
 }
 
 // Bytes returns the room of the frame, at least as long as was asked for.
@@ -40,6 +43,7 @@ func (f *Frame) packet() []byte { return f.b[:f.n] }
 
 func (f *Frame) free() {
 	f.next = nil
+	f.seg = l3conn.Segment{}
 	if f.pool != nil {
 		f.pool.Put(f)
 	}

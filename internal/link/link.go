@@ -38,6 +38,8 @@ type Link struct {
 	caps  l3conn.Caps
 	pools *pools
 	queue *queue
+	// segments: the conn takes TCP segments whole.
+	segments bool
 
 	in, out, inBytes, outBytes atomic.Uint64
 
@@ -53,11 +55,18 @@ type Link struct {
 
 // New returns a Link that has not touched conn yet.
 func New(cfg Config) *Link {
-	return &Link{
-		cfg: cfg, caps: l3conn.Probe(cfg.Conn), pools: newPools(cfg.MTU),
+	l := &Link{
+		cfg: cfg, caps: l3conn.Probe(cfg.Conn),
 		queue:  newQueue(cfg.Drops, cfg.Granted),
 		broken: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	l.segments = l.takesSegments()
+	largest := cfg.MTU
+	if l.segments && !l.caps.Direct {
+		largest = l3conn.MaxSegment
+	}
+	l.pools = newPools(largest)
+	return l
 }
 
 // MTU returns the size of the largest packet.
@@ -159,6 +168,13 @@ func (l *Link) Write(ctx context.Context) {
 	w := l.caps.Writer()
 	frames := make([]*Frame, writeBatch)
 	pkts := make([][]byte, writeBatch)
+	var segs []l3conn.Segment
+	if l.segments {
+		segs = make([]l3conn.Segment, writeBatch)
+		for i := range segs {
+			segs[i].Parts = make([][]byte, 1)
+		}
+	}
 	for {
 		n := l.queue.pop(frames)
 		if n == 0 {
@@ -174,11 +190,16 @@ func (l *Link) Write(ctx context.Context) {
 				return
 			}
 		}
-		for i, f := range frames[:n] {
-			pkts[i] = f.packet()
+		ok := true
+		if l.segments {
+			ok = l.writeSegments(frames[:n], segs)
+		} else {
+			for i, f := range frames[:n] {
+				pkts[i] = f.packet()
+			}
+			ok = l.writeAll(w, pkts[:n])
+			clear(pkts[:n])
 		}
-		ok := l.writeAll(w, pkts[:n])
-		clear(pkts[:n])
 		l.queue.done(frames[:n])
 		if !ok || ctx.Err() != nil {
 			return
@@ -203,6 +224,39 @@ func (l *Link) writeAll(w l3conn.BatchWriter, pkts [][]byte) bool {
 		if len(pkts) > 0 {
 			l.written(len(pkts[0]), err)
 			pkts = pkts[1:]
+		}
+		if !l3conn.Transient(err) {
+			l.fail(fmt.Errorf("write packet: %w", err))
+			return false
+		}
+	}
+	return true
+}
+
+// writeSegments is writeAll for a conn that takes segments.
+func (l *Link) writeSegments(frames []*Frame, segs []l3conn.Segment) bool {
+	for i, f := range frames {
+		parts := segs[i].Parts
+		parts[0] = f.packet()
+		segs[i] = f.seg
+		segs[i].Parts = parts
+	}
+	segs = segs[:len(frames)]
+	for len(segs) > 0 {
+		n, err := l.caps.Offloader.WriteSegments(segs)
+		for i := range segs[:n] {
+			l.written(segs[i].Len(), nil)
+		}
+		segs = segs[n:]
+		if err == nil && n > 0 {
+			continue
+		}
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		if len(segs) > 0 {
+			l.written(segs[0].Len(), err)
+			segs = segs[1:]
 		}
 		if !l3conn.Transient(err) {
 			l.fail(fmt.Errorf("write packet: %w", err))
@@ -250,11 +304,29 @@ func (l *Link) Release() {
 // maxRead is the longest packet that is read: a peer's may be larger than our MTU.
 const maxRead = 1<<16 - 1
 
+// Packet is one packet from the conn, or a run of UDP datagrams behind one header.
+type Packet struct {
+	Data []byte
+	// Verified: the checksum of the transport is known to be right, or is not there
+	// because the packet has not left its host.
+	Verified bool
+	// Datagram is the payload of each datagram of a run, in bytes; 0 is no run.
+	Datagram int
+}
+
 // Read reads the conn until it fails or Stop was called and Unblock ended the
 // last Read. It gives the packets to deliver in batches, several when they come
 // faster than they are delivered, one when they do not; deliver must neither keep
 // them nor wait.
-func (l *Link) Read(deliver func(pkts [][]byte)) {
+func (l *Link) Read(deliver func(pkts []Packet)) {
+	if o := l.caps.Offloader; o != nil {
+		read, _ := o.Offload()
+		if read.Has(l3conn.OffloadChecksum) && o.EnableOffload(read) == nil {
+			l.readSegments(o, deliver)
+			_ = o.EnableOffload(0) // a conn that lives on reads packets again
+			return
+		}
+	}
 	if l.caps.BatchReader != nil && l.caps.BatchReader.BatchSize() > 1 {
 		l.readBatches(l.caps.BatchReader, deliver)
 		return

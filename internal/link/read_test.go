@@ -19,9 +19,9 @@ func (r *rig) reading() (got chan []byte, done chan struct{}) {
 	got, done = make(chan []byte, 4096), make(chan struct{})
 	go func() { // ends by the conn or by Stop and Unblock
 		defer close(done)
-		r.Read(func(pkts [][]byte) {
+		r.Read(func(pkts []Packet) {
 			for _, p := range pkts {
-				got <- append([]byte(nil), p...)
+				got <- append([]byte(nil), p.Data...)
 			}
 		})
 	}()
@@ -240,11 +240,11 @@ func TestRing(t *testing.T) {
 	done := make(chan struct{})
 	go func() { // ends with the pipe
 		defer close(done)
-		r.Read(func(pkts [][]byte) {
+		r.Read(func(pkts []Packet) {
 			most = max(most, len(pkts))
 			for _, p := range pkts {
-				if string(p) != fmt.Sprint(next) {
-					t.Errorf("packet %q, want %d", p, next)
+				if string(p.Data) != fmt.Sprint(next) {
+					t.Errorf("packet %q, want %d", p.Data, next)
 				}
 				next++
 			}

@@ -81,7 +81,7 @@ func (r *ring) dump() {
 }
 
 // readPlain reads a conn that gives one packet per call.
-func (l *Link) readPlain(deliver func([][]byte)) {
+func (l *Link) readPlain(deliver func([]Packet)) {
 	r := newRing()
 	var failed error // of the reader; read after the ring has ended
 	var reader sync.WaitGroup
@@ -103,7 +103,7 @@ func (l *Link) readPlain(deliver func([][]byte)) {
 	})
 	defer reader.Wait()
 	var spare []*Frame
-	pkts := make([][]byte, 0, ringPackets)
+	pkts := make([]Packet, 0, ringPackets)
 	for {
 		frames := r.take(spare)
 		if len(frames) == 0 { // what came before the failure has been delivered
@@ -115,7 +115,7 @@ func (l *Link) readPlain(deliver func([][]byte)) {
 			return
 		}
 		for _, f := range frames {
-			pkts = append(pkts, f.packet())
+			pkts = append(pkts, Packet{Data: f.packet()})
 		}
 		l.received(pkts, deliver)
 		for i, f := range frames {
@@ -129,13 +129,13 @@ func (l *Link) readPlain(deliver func([][]byte)) {
 }
 
 // readBatches reads a conn that gives several packets per call.
-func (l *Link) readBatches(r l3conn.BatchReader, deliver func([][]byte)) {
+func (l *Link) readBatches(r l3conn.BatchReader, deliver func([]Packet)) {
 	batch := r.BatchSize()
 	size := maxRead
 	if mtu := l.caps.MTU(); mtu > 0 {
 		size = max(l.cfg.MTU, mtu, 2048)
 	}
-	bufs, pkts, sizes := make([][]byte, batch), make([][]byte, 0, batch), make([]int, batch)
+	bufs, pkts, sizes := make([][]byte, batch), make([]Packet, 0, batch), make([]int, batch)
 	memory := make([]byte, batch*size)
 	for i := range bufs {
 		bufs[i] = memory[i*size : (i+1)*size : (i+1)*size]
@@ -148,7 +148,7 @@ func (l *Link) readBatches(r l3conn.BatchReader, deliver func([][]byte)) {
 		pkts = pkts[:0]
 		for i := range n {
 			if sizes[i] > 0 {
-				pkts = append(pkts, bufs[i][:sizes[i]])
+				pkts = append(pkts, Packet{Data: bufs[i][:sizes[i]]})
 			} else {
 				l.cfg.Drops.Add(drop.ConnShortBuffer)
 			}
@@ -162,13 +162,13 @@ func (l *Link) readBatches(r l3conn.BatchReader, deliver func([][]byte)) {
 }
 
 // received counts pkts and delivers them.
-func (l *Link) received(pkts [][]byte, deliver func([][]byte)) {
+func (l *Link) received(pkts []Packet, deliver func([]Packet)) {
 	if len(pkts) == 0 {
 		return
 	}
 	n := 0
 	for _, p := range pkts {
-		n += len(p)
+		n += len(p.Data)
 	}
 	l.in.Add(uint64(len(pkts)))
 	l.inBytes.Add(uint64(n))

@@ -84,9 +84,9 @@ func newHost(t *testing.T, conn l3conn.Conn, mtu int) *host {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		h.link.Read(func(pkts [][]byte) {
-			for _, b := range pkts {
-				h.deliver(b)
+		h.link.Read(func(pkts []link.Packet) {
+			for _, p := range pkts {
+				h.deliver(p.Data)
 			}
 		})
 	})

@@ -86,7 +86,7 @@ func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.E
 	n := 0
 	for _, pkt := range pkts.AsSlice() {
 		if pkt.GSOOptions.Type != gstack.GSONone && pkt.GSOOptions.NeedsCsum {
-			l.cut(pkt)
+			l.segment(pkt)
 			n++
 			continue
 		}
