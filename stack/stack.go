@@ -102,11 +102,21 @@ func (s *Stack) granted() int64 {
 	return u.Send + u.WriteBuffer
 }
 
-// TCP returns the acceptor of TCP streams, a net.Listener.
-func (s *Stack) TCP() *tcp.Acceptor { return s.tcp.acceptor }
+// TCP returns the acceptor of TCP streams, a net.Listener. From its first call on
+// SYNs wait in the acceptor's queue, as they do after net.Listen; before it, TCP
+// that no Listen serves is refused (RST).
+func (s *Stack) TCP() *tcp.Acceptor {
+	s.tcp.table.Open()
+	return s.tcp.acceptor
+}
 
-// UDP returns the acceptor of UDP sockets.
-func (s *Stack) UDP() *udp.Acceptor { return s.udp.acceptor }
+// UDP returns the acceptor of UDP sockets. From its first call on datagrams wait in
+// its queue; before it, UDP that no ListenPacket serves is refused (port
+// unreachable).
+func (s *Stack) UDP() *udp.Acceptor {
+	s.udp.table.Open()
+	return s.udp.acceptor
+}
 
 // Addrs returns the Stack's own addresses.
 func (s *Stack) Addrs() []netip.Prefix { return append([]netip.Prefix(nil), s.cfg.Addrs...) }

@@ -20,7 +20,8 @@ const opAccept = "accept"
 //
 // A place in its queue is reserved before a SYN is answered; with none free the
 // SYN is dropped and counted. The acceptor of all addresses refuses everything
-// (RST) until somebody has asked it for a stream.
+// (RST) until somebody has called stack.Stack.TCP: from then on SYNs wait, as they
+// do for any listener.
 type Acceptor struct {
 	table *Table
 	addr  net.Addr

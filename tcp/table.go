@@ -78,6 +78,10 @@ func NewTable(cfg TableConfig) *Table {
 // Acceptor returns the acceptor of all addresses and ports without a listener.
 func (t *Table) Acceptor() *Acceptor { return t.all }
 
+// Open makes the acceptor of all addresses take SYNs before anybody has asked it
+// for a stream: whoever was handed it will, and a client may be faster.
+func (t *Table) Open() { t.all.asked.Store(true) }
+
 // HandleSYN takes in a SYN that no endpoint claims, or refuses and counts it;
 // false says that nobody listens, and that nothing was done. It copies what it
 // keeps, and it never waits, but it calls Config.Admit.

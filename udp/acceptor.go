@@ -10,7 +10,7 @@ import (
 )
 
 // Acceptor hands out the Sockets of datagrams that belong to none yet. Until
-// somebody has called AcceptSocket or Sockets it refuses: such datagrams are
+// somebody has called stack.Stack.UDP it refuses: such datagrams are
 // answered with port unreachable and counted. All methods may be called at once
 // by anyone.
 type Acceptor struct {

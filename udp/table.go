@@ -83,6 +83,10 @@ func NewTable(cfg *Config, env Env) (*Table, error) {
 // Acceptor returns the table's acceptor, always the same.
 func (t *Table) Acceptor() *Acceptor { return t.acceptor }
 
+// Open makes the acceptor take datagrams before anybody has asked it for a Socket:
+// whoever was handed it will, and a client may be faster.
+func (t *Table) Open() { t.acceptor.asked.Store(true) }
+
 // now returns the time since the table was made, in nanoseconds.
 func (t *Table) now() int64 { return int64(t.env.Now().Sub(t.start)) }
 

@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 
 	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
@@ -38,9 +37,9 @@ func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort, opt End
 	if opt.ReceiveBuffer > 0 {
 		ep.ep.SocketOptions().SetReceiveBufferSize(int64(opt.ReceiveBuffer), false)
 	}
-	if terr := ep.ep.Bind(fullAddressOf(local)); terr != nil {
+	if err := e.ports.bind(ep, local, remote); err != nil {
 		ep.ep.Close()
-		return nil, fmt.Errorf("bind %v: %w", local, translate(terr))
+		return nil, err
 	}
 	bound, terr := ep.ep.GetLocalAddress()
 	if terr != nil {

@@ -177,3 +177,27 @@ func TestHandshakeTimesOut(t *testing.T) {
 		t.Fatalf("%d flows kept", n)
 	}
 }
+
+// TestPortsComeAgainLate: dials take one port after the other, skip those that
+// are taken, and say so when there is none.
+func TestPortsComeAgainLate(t *testing.T) {
+	a, b := pair(t)
+	seen := make(map[uint16]bool)
+	for range 50 {
+		acc, dial := established(t, a, b, families[0].client, families[0].server)
+		port := dial.Local().Port()
+		if seen[port] || port < firstPort || port > lastPort {
+			t.Fatalf("port %d, %d ports before", port, len(seen))
+		}
+		seen[port] = true
+		acc.Abort()
+		dial.Abort()
+	}
+	taken := netip.AddrPortFrom(families[0].client.Addr(), 40000)
+	acc, dial := established(t, a, b, taken, families[0].server)
+	defer acc.Abort()
+	defer dial.Abort()
+	if _, err := b.engine.Dial(t.Context(), taken, families[0].server, EndpointOptions{}); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("dial from a port that is taken: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package netstack
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"net/netip"
 	"sync"
@@ -68,6 +69,7 @@ type Engine struct {
 	stack    *gstack.Stack
 	dispatch [2]gstack.TransportDispatcher // v4, v6: the engine's own, unwrapped
 	flows    *flowTable
+	ports    ports
 	port     *linkEndpoint
 
 	mu         sync.Mutex
@@ -90,6 +92,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg:        cfg,
 		flows:      newFlowTable(),
+		ports:      ports{seed: maphash.MakeSeed()},
 		forwarders: make(map[int]*gtcp.Forwarder),
 		pending:    make(map[tuple]chan *gtcp.ForwarderRequest),
 	}
