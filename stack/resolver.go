@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 )
 
@@ -12,24 +13,22 @@ import (
 type dnsResolver struct {
 	servers []netip.AddrPort
 	stack   *Stack
-	next    atomic.Uint32
-	net.Resolver
+	good    atomic.Uint32 // the server that answered last, asked first
 }
 
 // DNS returns a Resolver that asks these name servers through the Stack whose
-// Config it is put in, one after the other when one does not answer. Names of the
-// host's own files are found, too, as with any net.Resolver. Outside of a
-// Config.Resolver it finds nothing.
+// Config it is put in: the one that answered last, and when that does not answer
+// the others in turn. Names of the host's own files are found, too, as with any
+// net.Resolver. Outside of a Config.Resolver it finds nothing.
 func DNS(servers ...netip.AddrPort) Resolver { return &dnsResolver{servers: servers} }
 
 // bind returns the resolver for one stack: a Config may be used for several.
 func (d *dnsResolver) bind(s *Stack) *dnsResolver {
-	b := &dnsResolver{servers: append([]netip.AddrPort(nil), d.servers...), stack: s}
-	b.Resolver = net.Resolver{PreferGo: true, Dial: b.dial}
-	return b
+	return &dnsResolver{servers: append([]netip.AddrPort(nil), d.servers...), stack: s}
 }
 
-// LookupNetIP implements Resolver.
+// LookupNetIP implements Resolver. A server that knows the name not to exist has
+// answered; any other failure is the next server's turn.
 func (d *dnsResolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	if d.stack == nil {
 		return nil, &net.DNSError{Err: "stack.DNS resolves only as a stack's Config.Resolver", Name: host}
@@ -37,24 +36,33 @@ func (d *dnsResolver) LookupNetIP(ctx context.Context, network, host string) ([]
 	if len(d.servers) == 0 {
 		return nil, &net.DNSError{Err: "stack.DNS was given no server", Name: host}
 	}
-	return d.Resolver.LookupNetIP(ctx, network, host)
+	var last error
+	first := d.good.Load()
+	for i := range uint32(len(d.servers)) {
+		n := (first + i) % uint32(len(d.servers))
+		found, err := d.ask(d.servers[n]).LookupNetIP(ctx, network, host)
+		var dns *net.DNSError
+		if err == nil || errors.As(err, &dns) && dns.IsNotFound {
+			d.good.Store(n)
+			return found, err
+		}
+		last = err
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, last
 }
 
-// dial is called by net.Resolver for each attempt: every one takes the next
-// server, whatever the host's own configuration says.
-func (d *dnsResolver) dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	kind := "udp"
-	if len(network) >= 3 && network[:3] == "tcp" {
-		kind = "tcp"
-	}
-	var errs []error
-	for range d.servers {
-		server := d.servers[int(d.next.Add(1)-1)%len(d.servers)]
-		c, err := d.stack.DialContext(ctx, kind, server.String())
-		if err == nil {
-			return c, nil
+// ask returns a resolver that knows one server, whatever the host's own
+// configuration says: all queries of a lookup must go to the same one, or half of
+// its answer may be missing.
+func (d *dnsResolver) ask(server netip.AddrPort) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		kind := "udp"
+		if strings.HasPrefix(network, "tcp") {
+			kind = "tcp"
 		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
+		return d.stack.DialContext(ctx, kind, server.String())
+	}}
 }
