@@ -3,9 +3,9 @@
 // whatever the Dialer and PacketListener stand for.
 //
 //	s, err := stack.New(conn, &stack.Config{TCP: tcp.Config{LazyHandshake: true}})
-//	go s.Run(ctx)
 //	srv := &forward.Server{Dialer: new(direct.Dialer)}
-//	err = srv.Serve(ctx, s)
+//	go srv.Serve(ctx, s)
+//	err = s.Run(ctx)
 //
 // # TCP
 //

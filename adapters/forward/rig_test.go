@@ -39,6 +39,14 @@ type rig struct {
 // newRig runs srv for a stack configured by cfg.
 func newRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 	t.Helper()
+	r := newIdleRig(t, srv, cfg)
+	r.cancel, r.served = r.serve()
+	return r
+}
+
+// newIdleRig is newRig whose Server has come no further than to its first step.
+func newIdleRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
+	t.Helper()
 	r := &rig{t: t, fwd: srv, routes: make(map[netip.AddrPort]netip.AddrPort)}
 	if srv.Route == nil {
 		srv.Route = r.route
@@ -52,14 +60,7 @@ func newRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 	x, y := l3conn.Pipe(0, 0)
 	r.client = runStack(t, x, stack.Config{Addrs: clientAddrs})
 	r.server = runStack(t, y, cfg)
-	// An acceptor that nobody has asked for anything refuses: the test does not
-	// begin before Serve has.
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, _ = r.server.TCP().AcceptStream(over)
-	_, _ = r.server.UDP().AcceptSocket(over)
 	r.work = srv.newSession(r.server)
-	r.cancel, r.served = r.serve()
 	return r
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"l3extract/l3conn"
 	"l3extract/stack"
+	"l3extract/tcp"
 )
 
 // TestIdle: the sweep ends relays on which nothing has moved for IdleTimeout, or
@@ -71,6 +72,51 @@ func (r *rig) relayed() *relay {
 	}
 	r.t.Fatal("no relay")
 	return nil
+}
+
+// TestFirstClients: who comes in the moment in which Serve begins is not refused.
+func TestFirstClients(t *testing.T) {
+	for name, cfg := range map[string]tcp.Config{"lazy": lazy, "eager": {}} {
+		t.Run(name, func(t *testing.T) {
+			r := newIdleRig(t, &Server{}, stack.Config{TCP: cfg})
+			l := r.listen("198.51.100.7:80")
+			dialled := make(chan error, 1)
+			go func() { // awaited below
+				c, err := r.client.DialContext(soon(t), "tcp", "198.51.100.7:80")
+				if err == nil {
+					_ = c.Close()
+				}
+				dialled <- err
+			}()
+			wait(t, "the SYN", func() bool { return r.server.Stats().Flows > 0 })
+			r.echoUDP("198.51.100.7:53", "udp4", "127.0.0.1:0")
+			q, err := r.client.DialContext(soon(t), "udp", "198.51.100.7:53")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer q.Close()
+			if _, err := q.Write([]byte("first")); err != nil {
+				t.Fatal(err)
+			}
+			wait(t, "the datagram", func() bool { return r.server.Stats().Flows > 1 })
+
+			r.cancel, r.served = r.serve()
+			if err := <-dialled; err != nil {
+				t.Error("TCP: ", err)
+			}
+			_ = l.SetDeadline(time.Now().Add(patience))
+			if up, err := l.Accept(); err != nil {
+				t.Error("upstream: ", err)
+			} else {
+				_ = up.Close()
+			}
+			_ = q.SetReadDeadline(time.Now().Add(patience))
+			b := make([]byte, 16)
+			if n, err := q.Read(b); err != nil || string(b[:n]) != "first" {
+				t.Errorf("UDP: %q, %v", b[:n], err)
+			}
+		})
+	}
 }
 
 // TestSweepPeriod: nothing outlives its timeout by more than an eighth, or 30 s.

@@ -122,10 +122,10 @@ const (
 
 // Serve takes the streams and sockets of s, which may not be running yet, and
 // forwards them until s has ended or ctx ends. Clients that come before it is
-// called are refused. When ctx ends it resets every flow
-// it serves, with the cause shutdown. It returns once no goroutine of it is left:
-// nil when s has ended, whose Run says why, else the cause of ctx. A Server may
-// serve several stacks at once.
+// called are refused, unless s.TCP and s.UDP were called before s runs: then they
+// wait for it. When ctx ends it resets every flow it serves, with the cause
+// shutdown. It returns once no goroutine of it is left: nil when s has ended, whose
+// Run says why, else the cause of ctx. A Server may serve several stacks at once.
 func (f *Server) Serve(ctx context.Context, s *stack.Stack) error {
 	return f.newSession(s).serve(ctx)
 }

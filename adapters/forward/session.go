@@ -36,8 +36,10 @@ type session struct {
 // ender is what a session ends when it is told to stop.
 type ender interface{ stop(cause error) }
 
-// newSession fills in the defaults.
+// newSession fills in the defaults. From here on clients wait for serve.
 func (f *Server) newSession(s *stack.Stack) *session {
+	s.TCP()
+	s.UDP()
 	n := &session{
 		srv: f, stack: s, stats: &f.stats, log: f.Logger,
 		own:         make(map[netip.Addr]bool),

@@ -195,7 +195,7 @@ func TestGit(t *testing.T) {
 		if made.code != 0 {
 			t.Fatal(made)
 		}
-		w.servers.start(t, c.command(t, "sh", "-c", `exec "$(git --exec-path)/git-daemon" "$@"`, "sh", "--reuseaddr", "--export-all", "--base-path="+c.Home+"/served",
+		w.servers.serve(t, c.command(t, "sh", "-c", `exec "$(git --exec-path)/git-daemon" "$@"`, "sh", "--reuseaddr", "--export-all", "--base-path="+c.Home+"/served",
 			"--listen="+srv4, "--listen="+srv6, "--port=9418"))
 		for _, host := range []string{srv4, "[" + srv6 + "]"} {
 			w.servers.waitPort(t, host+":9418")
@@ -231,7 +231,7 @@ func TestSSH(t *testing.T) {
 		cmd := server.command(t, "sh", append([]string{"-c", `if [ $(id -u) = 0 ]; then mkdir -p /run/sshd; fi; exec "$0" "$@"`, sshd}, args...)...)
 		log := new(strings.Builder)
 		cmd.Stderr = log
-		w.servers.start(t, cmd)
+		w.servers.serve(t, cmd)
 		user := map[bool]string{true: "root", false: "l3run-test"}[c.UID == 0]
 		for _, host := range []string{srv4, srv6} {
 			w.servers.waitPort(t, net.JoinHostPort(host, "2222"))

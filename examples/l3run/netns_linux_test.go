@@ -59,14 +59,27 @@ func onThread(t *testing.T, f func() error) {
 	}
 }
 
-// start starts cmd in the namespace, and kills it when the test ends.
+// start starts cmd in the namespace as the leader of a process group, and kills
+// the group when the test ends, unless the test itself has waited for cmd.
 func (n netns) start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
+	cmd.SysProcAttr.Setpgid = !cmd.SysProcAttr.Setsid // a session has a group of its own
 	n.do(t, cmd.Start)
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		if cmd.ProcessState == nil {
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+			_ = cmd.Wait()
+		}
 	})
+}
+
+// serve is start for servers: they have a process for each connection, some in a
+// session of its own. A PID namespace ends with its first process, and that ends
+// only when all others have: none is left behind, whatever it does.
+func (n netns) serve(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID
+	n.start(t, cmd)
 }
 
 // ip runs ip(8) in the namespace, once for each line of script.

@@ -87,13 +87,10 @@ func (s *session) start(o *options, in instead) error {
 	s.group.Go(func() error { return relay.servePackets(ctx, packets) })
 	s.group.Go(func() error { return relay.serveStreams(ctx, streams) })
 
-	// An acceptor refuses everything until somebody has asked it once. Serve does
-	// on a goroutine, which a fast command would be ahead of: ask here.
-	never, cancel := context.WithCancel(ctx)
-	cancel()
-	_, _ = s.stack.TCP().AcceptStream(never)
-	_, _ = s.stack.UDP().AcceptSocket(never)
-
+	// From here on clients wait for Serve, whose goroutine a fast command would be
+	// ahead of.
+	s.stack.TCP()
+	s.stack.UDP()
 	server := &forward.Server{Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route}
 	s.group.Go(func() error { return server.Serve(ctx, s.stack) })
 	return nil
