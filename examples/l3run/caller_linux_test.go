@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,12 +35,17 @@ const stranger = 12345
 
 func init() { roles[callerName] = becomeCaller }
 
-// becomeCaller makes the caller's host and user, and runs args[1:].
+// becomeCaller makes the caller's host and user, and runs args[1:]. The death signal
+// belongs to the thread, and does not outlive a change of user.
 func becomeCaller(args []string) int {
+	runtime.LockOSThread()
 	var c caller
 	err := json.Unmarshal([]byte(args[0]), &c)
 	if err == nil {
 		err = c.become()
+	}
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	}
 	if err == nil {
 		err = syscall.Exec(args[1], args[1:], os.Environ())
@@ -166,8 +172,9 @@ func (n netns) run(t *testing.T, cmd *exec.Cmd) result {
 		cmd.Stdout = &out
 	}
 	cmd.Stderr = &errout
-	n.do(t, cmd.Start)
+	done := n.spawn(t, cmd)
 	err := cmd.Wait()
+	done()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}

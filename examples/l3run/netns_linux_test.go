@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -59,17 +60,44 @@ func onThread(t *testing.T, f func() error) {
 	}
 }
 
-// start starts cmd in the namespace as the leader of a process group, and kills
-// the group when the test ends, unless the test itself has waited for cmd.
+// spawn starts cmd in the namespace as the leader of a process group. The command
+// dies with the thread that started it, which is there until done is called: so a
+// test binary that dies leaves nothing behind.
+func (n netns) spawn(t *testing.T, cmd *exec.Cmd) (done func()) {
+	t.Helper()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = !cmd.SysProcAttr.Setsid // a session has a group of its own
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	started, over := make(chan error), make(chan struct{})
+	go func() { // ended by done
+		runtime.LockOSThread() // never unlocked: nobody else shall have the thread
+		err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET)
+		if err == nil {
+			err = cmd.Start()
+		}
+		started <- err
+		<-over
+	}()
+	if err := <-started; err != nil {
+		close(over)
+		t.Fatal(err)
+	}
+	return func() { close(over) }
+}
+
+// start spawns cmd, and kills its process group when the test ends, unless the test
+// itself has waited for cmd.
 func (n netns) start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	cmd.SysProcAttr.Setpgid = !cmd.SysProcAttr.Setsid // a session has a group of its own
-	n.do(t, cmd.Start)
+	done := n.spawn(t, cmd)
 	t.Cleanup(func() {
 		if cmd.ProcessState == nil {
 			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 			_ = cmd.Wait()
 		}
+		done()
 	})
 }
 
