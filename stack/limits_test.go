@@ -273,3 +273,23 @@ func TestFlowsAndKill(t *testing.T) {
 		t.Errorf("%d flows left", n)
 	}
 }
+
+// TestReceiveBufferFull: what the engine refuses because the application does not
+// read is counted, like all that is dropped.
+func TestReceiveBufferFull(t *testing.T) {
+	w := &wire{closed: make(chan struct{}), known: make(map[netip.AddrPort]*peer)}
+	s := newStack(t, w, Config{})
+	<-s.started
+	s.TCP().Streams()
+	f := fuzzFlows[0]
+	connectFuzz(t, s, w, f.client, f.server)
+	h := packet.TCPHeader{Src: f.client, Dst: f.server, Ack: w.state(f.client).next, Flags: packet.ACK | packet.PSH, Window: 65535,
+		Options: []byte{1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, 1}}
+	for i, ctx := uint32(0), soon(t); s.Stats().Drops[drop.TransportUndelivered.String()] == 0; i++ {
+		h.Seq = fuzzISN + i
+		s.deliver(inbound(packet.AppendTCP(nil, h, []byte("x"))))
+		if ctx.Err() != nil {
+			t.Fatalf("%d segments that nobody reads: %v", i, s.Stats().Drops)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"l3extract/internal/budget"
+	"l3extract/internal/drop"
 	"l3extract/tcp"
 	"l3extract/udp"
 )
@@ -42,6 +43,11 @@ func (s *Stack) Stats() Stats {
 		Flushers: s.tcp.env.Flushers.Stats(),
 		UDP:      s.udp.table.Stats(),
 		Memory:   s.budget.Snapshot(),
+	}
+	if engine := s.engine.Load(); engine != nil {
+		if n := engine.Undelivered(); n > 0 {
+			st.Drops[drop.TransportUndelivered.String()] += n
+		}
 	}
 	st.PacketsIn, st.BytesIn, st.PacketsOut, st.BytesOut = s.link.Counts()
 	s.mu.Lock()

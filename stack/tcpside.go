@@ -21,7 +21,10 @@ type tcpSide struct {
 	env      *tcp.Env
 	table    *tcp.Table
 	acceptor *tcp.Acceptor
-	owned    sync.WaitGroup // goroutines started by env.Go
+
+	owned sync.WaitGroup // goroutines started by env.Go
+	mu    sync.Mutex     // guards the start of one against the wait for all
+	ended bool
 }
 
 // TIME-WAIT and FIN-WAIT-2. The engine swallows a SYN whose 4-tuple is still in
@@ -39,7 +42,7 @@ func (s *Stack) initTCP() {
 		Link: s.link, Out: s.link,
 		Clock: s.cfg.Clock, Rand: s.cfg.Rand, Logger: s.cfg.Logger, MTU: s.cfg.MTU,
 		Flushers: tcp.NewFlushers(0), Closer: tcp.NewCloser(),
-		Go:   func(f func()) { t.owned.Go(f) },
+		Go:   t.spawn,
 		Done: s.closing, Err: s.Err,
 	}
 	own := make([]netip.Addr, 0, len(s.cfg.Addrs))
@@ -50,6 +53,20 @@ func (s *Stack) initTCP() {
 		Env: t.env, Config: &s.cfg.TCP, Engine: handshaker{s}, SourceKey: s.cfg.SourceKey, Own: own,
 	})
 	t.acceptor = t.table.Acceptor()
+}
+
+// spawn runs f in a goroutine that the end waits for. After the end f, which finds
+// nothing to wait for any more, runs in the caller's.
+func (t *tcpSide) spawn(f func()) {
+	t.mu.Lock()
+	ended := t.ended
+	if !ended {
+		t.owned.Go(f)
+	}
+	t.mu.Unlock()
+	if ended {
+		f()
+	}
 }
 
 // newEngine builds the engine of a Stack that begins to run.
@@ -101,6 +118,9 @@ func (s *Stack) stopSides() {
 	}
 	s.udp.table.Close(cause)
 	s.fragments.end()
+	s.tcp.mu.Lock()
+	s.tcp.ended = true
+	s.tcp.mu.Unlock()
 	s.tcp.owned.Wait()
 }
 

@@ -61,7 +61,7 @@ const (
 	CloseUndelivered       // stream reset at CloseTimeout with bytes undelivered
 	AcceptorClosed         // stream waiting in an acceptor that was closed
 	StreamEvicted          // stream evicted for its memory
-	TransportUndelivered   // the engine refused the segment
+	TransportUndelivered   // the engine refused the segment: the receive buffer is full
 	HandshakeFailed        // handshake ended by the peer or by an error
 	EngineUndeliverable    // the engine's IP layer refused the packet
 	DialLimitGlobal        // dials in flight: all

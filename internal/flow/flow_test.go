@@ -94,4 +94,14 @@ func TestRegistryOrder(t *testing.T) {
 	if len(events) != 2 || events[0] != "open" || events[1] != "close killed" {
 		t.Fatalf("callbacks %v", events)
 	}
+	r.trace.Open = nil
+	r.trace.Handshake = func(i Info) {
+		r.Remove(i.ID, Info{ID: i.ID, Cause: Killed})
+		events = append(events, "handshake")
+	}
+	r.Add(8, fake{8})
+	r.Established(fake{8})
+	if len(events) != 4 || events[2] != "handshake" || events[3] != "close killed" {
+		t.Fatalf("callbacks %v", events)
+	}
 }

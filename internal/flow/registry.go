@@ -67,16 +67,16 @@ type Registry struct {
 
 	mu    sync.Mutex
 	flows map[ID]Flow
-	// opening holds the flows whose Open is being called; those that have ended
-	// meanwhile with their last account, which Close gets after Open.
-	opening map[ID]*Info
+	// reporting holds the flows whose Open or Handshake is being called; those that
+	// have ended meanwhile with their last account, which Close gets afterwards.
+	reporting map[ID]*Info
 	// empty is closed when the registry next becomes empty; nil while nobody waits.
 	empty chan struct{}
 }
 
 // NewRegistry returns an empty registry that reports to trace.
 func NewRegistry(trace Trace) *Registry {
-	return &Registry{trace: trace, flows: make(map[ID]Flow), opening: make(map[ID]*Info)}
+	return &Registry{trace: trace, flows: make(map[ID]Flow), reporting: make(map[ID]*Info)}
 }
 
 // NextID returns a fresh ID.
@@ -86,30 +86,40 @@ func (r *Registry) NextID() ID { return ID(r.last.Add(1)) }
 func (r *Registry) Add(id ID, f Flow) {
 	r.mu.Lock()
 	r.flows[id] = f
-	if r.trace.Open == nil {
-		r.mu.Unlock()
-		return
-	}
-	r.opening[id] = nil
-	r.mu.Unlock()
-	r.trace.Open(f.FlowInfo())
-	r.mu.Lock()
-	final := r.opening[id]
-	delete(r.opening, id)
-	r.mu.Unlock()
-	if final != nil && r.trace.Close != nil {
-		r.trace.Close(*final)
-	}
+	r.report(id, f, r.trace.Open)
 }
 
-// Established reports the end of f's handshake, if f still lives.
+// Established reports the end of f's handshake, if f still lives. It is called by
+// whoever called Add, after that.
 func (r *Registry) Established(f Flow) {
 	if r.trace.Handshake == nil {
 		return
 	}
-	info := f.FlowInfo()
-	if _, ok := r.Get(info.ID); ok {
-		r.trace.Handshake(info)
+	id := f.FlowInfo().ID
+	r.mu.Lock()
+	if _, ok := r.flows[id]; !ok {
+		r.mu.Unlock()
+		return
+	}
+	r.report(id, f, r.trace.Handshake)
+}
+
+// report calls callback, which may be nil, and only then Close if f ends meanwhile.
+// The caller holds mu, which is unlocked.
+func (r *Registry) report(id ID, f Flow, callback func(Info)) {
+	if callback == nil {
+		r.mu.Unlock()
+		return
+	}
+	r.reporting[id] = nil
+	r.mu.Unlock()
+	callback(f.FlowInfo())
+	r.mu.Lock()
+	final := r.reporting[id]
+	delete(r.reporting, id)
+	r.mu.Unlock()
+	if final != nil && r.trace.Close != nil {
+		r.trace.Close(*final)
 	}
 }
 
@@ -119,8 +129,8 @@ func (r *Registry) Remove(id ID, final Info) {
 	r.mu.Lock()
 	_, ok := r.flows[id]
 	delete(r.flows, id)
-	if _, opening := r.opening[id]; ok && opening {
-		r.opening[id] = &final
+	if _, reporting := r.reporting[id]; ok && reporting {
+		r.reporting[id] = &final
 		ok = false
 	}
 	if len(r.flows) == 0 && r.empty != nil {

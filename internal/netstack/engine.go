@@ -196,6 +196,10 @@ func (e *Engine) Close() {
 	e.stack.Wait()
 }
 
+// Undelivered returns how many segments the engine has refused, because the
+// receive buffer of their endpoint was full.
+func (e *Engine) Undelivered() uint64 { return e.stack.Stats().DroppedPackets.Value() }
+
 // forget drops what the engine keeps for the filter of ICMP errors.
 func (e *Engine) forget(ep *Endpoint) {
 	if ep.flow != nil {
