@@ -59,6 +59,7 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 		case p.Fragment && !s.fragments.admit(p.Version == 6):
 			s.drops.Add(drop.FragmentMemory)
 		case p.Fragment || p.Options:
+			s.vouched = pkts[i].Verified && !p.Fragment
 			engine.DeliverIP(p)
 		case p.Proto == packet.TCP:
 			run, total = append(run, p), len(p.Payload)
@@ -137,10 +138,11 @@ func (h engineHandler) Stray(p *packet.Packet) {
 }
 
 // Reassembled implements netstack.Handler: the packet goes through the door as a
-// whole, because only now its ports and its checksum can be judged.
+// whole, because only now its ports and its checksum can be judged. The conn vouches
+// for a checksum that it was given, not for that of what fragments make up.
 func (h engineHandler) Reassembled(raw []byte) {
 	p := &h.whole
-	if cause := h.door.Check(p, raw); cause != drop.None {
+	if cause := h.check(p, &link.Packet{Data: raw, Verified: h.vouched}); cause != drop.None {
 		h.drops.Add(cause)
 		return
 	}

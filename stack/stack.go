@@ -64,6 +64,7 @@ type Stack struct {
 	packets  [deliverBatch]packet.Packet
 	segments [deliverBatch]*packet.Packet
 	whole    packet.Packet
+	vouched  bool // of the packet that the engine is looking at, the conn has vouched for its checksum
 }
 
 // New returns a Stack on conn, which nothing has touched yet. A nil cfg is the
@@ -154,7 +155,7 @@ func (s *Stack) Done() <-chan struct{} { return s.closing }
 var errStackClosed = fmt.Errorf("%w: stack closed: %w", flow.Shutdown, net.ErrClosed)
 
 // Close resets every stream and ends the Stack at once. It returns when no
-// goroutine is left and may be called any number of times. A Trace callback must
+// goroutine is left and may be called any number of times. A callback of the Config must
 // not call it, because Close waits for callbacks.
 func (s *Stack) Close() error {
 	s.end(errStackClosed)
