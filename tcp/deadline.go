@@ -58,7 +58,12 @@ func (d *deadline) fire(c netstack.Clock, sig signal) {
 	d.mu.Lock()
 	now := c.Now()
 	if d.armed.IsZero() || now.Before(d.armed) {
-		d.mu.Unlock() // stopped, or moved forward and armed again: not this one
+		// Stopped; or moved forward and armed again; or, for a deadline without a
+		// monotonic reading, somebody has set the system's clock back.
+		if !d.armed.IsZero() {
+			d.timer.Reset(d.armed.Sub(now))
+		}
+		d.mu.Unlock()
 		return
 	}
 	d.armed = time.Time{}

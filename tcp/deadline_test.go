@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"l3extract/internal/netstack"
 )
 
 // woken counts what a signal said.
@@ -79,6 +81,43 @@ func TestDeadline(t *testing.T) {
 		time.Sleep(time.Minute)
 		at("stopped", false, false)
 	})
+}
+
+// steppedClock is a clock that somebody sets, and its own only timer.
+type steppedClock struct {
+	now  time.Time
+	left time.Duration // of the timer; 0 if it does not run
+	fire func()
+}
+
+func (c *steppedClock) Now() time.Time { return c.now }
+
+func (c *steppedClock) AfterFunc(d time.Duration, f func()) netstack.Timer {
+	c.left, c.fire = d, f
+	return c
+}
+
+func (c *steppedClock) Reset(d time.Duration) bool { c.left = d; return true }
+func (c *steppedClock) Stop() bool                 { c.left = 0; return true }
+
+// TestDeadlineClockSetBack: a deadline of the system's clock, which is set back while
+// the timer runs, comes as much later; it is not lost.
+func TestDeadlineClockSetBack(t *testing.T) {
+	var d deadline
+	sig := newSignal()
+	c := &steppedClock{now: time.Unix(1_000_000, 0)}
+	at := c.now.Add(10 * time.Second)
+	d.set(c, at, sig)
+	c.now, c.left = at.Add(-3*time.Second), 0 // 10 s on, and 3 back
+	c.fire()
+	if d.passed.Load() || c.left != 3*time.Second {
+		t.Fatalf("passed %v, the timer runs for %v, want 3 s", d.passed.Load(), c.left)
+	}
+	c.now = at
+	c.fire()
+	if !d.passed.Load() || !woken(sig) {
+		t.Error("the deadline has not passed")
+	}
 }
 
 // TestDeadlineMovedWhileBlocked shortens and takes away the deadline of a call that

@@ -48,7 +48,7 @@ func TestFlusherList(t *testing.T) {
 	env := s.env
 	streams := []*Stream{s}
 	for range 99 {
-		streams = append(streams, NewPending(env, s.cfg, clientEnd, serverEnd, newSlowShake()))
+		streams = append(streams, newPending(env, s.cfg, clientEnd, serverEnd, newSlowShake()))
 	}
 	f := &env.Flushers.all[0]
 	const rounds = 1000

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -120,6 +121,14 @@ func (h *slowShake) Handshake(ctx context.Context) (*netstack.Endpoint, error) {
 
 func (h *slowShake) Reject(err error) { h.rejected <- err }
 
+// newPending returns a stream whose handshake, by hs, is still to be decided.
+func newPending(env *Env, cfg *Config, source, destination netip.AddrPort, hs Handshaker) *Stream {
+	s := newStream(env, cfg, source, destination, false)
+	s.pending = &pending{hs: hs, done: make(chan struct{})}
+	env.Flows.Add(s.id, s)
+	return s
+}
+
 // fakeEnv has no engine; it is for streams that never get an endpoint.
 func fakeEnv(t *testing.T) *Env {
 	var wg sync.WaitGroup
@@ -137,7 +146,7 @@ func pendingStream(t *testing.T) (*Stream, *slowShake) {
 		t.Fatal(err)
 	}
 	h := newSlowShake()
-	return NewPending(fakeEnv(t), &cfg, clientEnd, serverEnd, h), h
+	return newPending(fakeEnv(t), &cfg, clientEnd, serverEnd, h), h
 }
 
 // TestHandshakeDeadline waits for a handshake no longer than the deadline says, and

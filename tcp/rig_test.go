@@ -289,7 +289,7 @@ func (r *rig) pending() (*Stream, <-chan result) {
 			if syn.Source != source {
 				continue // sent again by an earlier one, on a slow machine
 			}
-			return NewPending(r.a.env, &r.a.cfg, syn.Source, syn.Destination, engineShake{r.a, syn}), wait
+			return newPending(r.a.env, &r.a.cfg, syn.Source, syn.Destination, engineShake{r.a, syn}), wait
 		case <-time.After(patience):
 			r.t.Fatal("no SYN came")
 			return nil, nil

@@ -100,15 +100,6 @@ func NewStream(env *Env, cfg *Config, ep *netstack.Endpoint, source, destination
 	return s
 }
 
-// NewPending returns a stream whose handshake is still to be decided. Only
-// package stack and this package can call it.
-func NewPending(env *Env, cfg *Config, source, destination netip.AddrPort, hs Handshaker) *Stream {
-	s := newStream(env, cfg, source, destination, false)
-	s.pending = &pending{hs: hs, done: make(chan struct{})}
-	env.Flows.Add(s.id, s)
-	return s
-}
-
 func newStream(env *Env, cfg *Config, source, destination netip.AddrPort, dialed bool) *Stream {
 	s := &Stream{
 		env: env, cfg: cfg, id: env.Flows.NextID(),
