@@ -263,3 +263,32 @@ func TestMemoryLimit(t *testing.T) {
 		r.table.Close(flow.Shutdown)
 	})
 }
+
+// TestBeginDuringClose: a handshake that begins while the table is being closed
+// must not set a timer that the end then waits for.
+func TestBeginDuringClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newSYNRig(t, Config{LazyHandshake: true})
+		r.listen()
+		r.table.HandleSYN(syn(clientA, server, 1))
+		syns := r.table.syns
+		syns.mu.Lock() // the first half of close
+		syns.closed = true
+		if syns.timer.Stop() {
+			syns.sweeps.Done()
+		}
+		syns.timer, syns.armed = nil, time.Time{}
+		var late *request
+		for _, late = range syns.requests {
+		}
+		syns.mu.Unlock()
+		if _, err := syns.begin(late, func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r.table.Close(flow.Shutdown)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Close took %v", took)
+		}
+	})
+}

@@ -41,8 +41,12 @@ func (r *request) unlink() {
 	r.in, r.prev, r.next = nil, nil, nil
 }
 
-// armLocked has sweep run at the given time or before.
+// armLocked has sweep run at the given time or before. After the end nothing is
+// left to wait for, and close would wait for the timer.
 func (t *synTable) armLocked(at time.Time) {
+	if t.closed {
+		return
+	}
 	if !t.armed.IsZero() {
 		if !at.Before(t.armed) {
 			return
