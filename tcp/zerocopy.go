@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/netstack"
 )
 
@@ -30,8 +31,43 @@ const chunkSize = 256 << 10
 // copySize is what is held while a reader of unknown kind waits, as by io.Copy.
 const copySize = 32 << 10
 
-// chunks never leave this package.
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+// smallChunk is what there is in place of a chunk when memory is short.
+type smallChunk [16 << 10]byte
+
+// They never leave this package.
+var (
+	chunks      = sync.Pool{New: func() any { return new(chunk) }}
+	smallChunks = sync.Pool{New: func() any { return new(smallChunk) }}
+)
+
+// lent is memory for one pass of a copy.
+type lent struct {
+	b     []byte // nil: none
+	big   *chunk // b's owner, or the next
+	small *smallChunk
+}
+
+// borrow returns memory for one pass of a copy. Whoever is to take the bytes may stop
+// taking them while it is held, so a chunk is granted by the budget; where that has
+// no more to grow on there is a small one.
+func (s *Stream) borrow() lent {
+	if s.env.Budget.Grow(budget.WriteBuffer, chunkSize) {
+		c := chunks.Get().(*chunk)
+		return lent{c[:], c, nil}
+	}
+	c := smallChunks.Get().(*smallChunk)
+	return lent{c[:], nil, c}
+}
+
+// handBack takes back what borrow lent.
+func (s *Stream) handBack(l lent) {
+	if l.big == nil {
+		smallChunks.Put(l.small)
+		return
+	}
+	chunks.Put(l.big)
+	s.env.Budget.Give(budget.WriteBuffer, chunkSize)
+}
 
 // WriteTo reads until the peer has ended its side and writes everything to w, as
 // io.Copy does. It holds no memory while it waits for the peer. On Linux the bytes
@@ -55,17 +91,17 @@ func (s *Stream) writeToWriter(w io.Writer) (total int64, err error) {
 			}
 			return total, s.opError(opWriteTo, err)
 		}
-		c := chunks.Get().(*chunk)
-		n, err := s.readNow(c[:])
+		l := s.borrow()
+		n, err := s.readNow(l.b)
 		if n > 0 {
 			var m int
-			m, err = write(c[:n])
+			m, err = write(l.b[:n])
 			total += int64(m)
 			if err == nil && m < n {
 				err = io.ErrShortWrite
 			}
 		}
-		chunks.Put(c)
+		s.handBack(l)
 		switch {
 		case n > 0 && err != nil:
 			return total, err // the writer's

@@ -152,12 +152,12 @@ func (s *Stream) readFromRaw(r io.Reader, limit int64) (total int64, err error, 
 		if err := s.Flush(); err != nil {
 			return total, s.asReadFrom(err), true
 		}
-		var c *chunk
+		var l lent
 		var n int
 		var sysErr error
 		rerr := raw.Read(func(fd uintptr) bool {
-			c = chunks.Get().(*chunk)
-			b := c[:]
+			l = s.borrow()
+			b := l.b
 			if limit >= 0 {
 				b = b[:min(int64(len(b)), limit-total)]
 			}
@@ -168,21 +168,21 @@ func (s *Stream) readFromRaw(r io.Reader, limit int64) (total int64, err error, 
 				}
 			}
 			if sysErr == unix.EAGAIN {
-				chunks.Put(c)
-				c = nil
+				s.handBack(l)
+				l = lent{}
 				return false
 			}
 			return true
 		})
-		if c == nil {
+		if l.b == nil {
 			return total, rerr, true // closed or past its deadline while waiting
 		}
 		m := 0
 		if rerr == nil && sysErr == nil && n > 0 {
-			m, err = s.writeAll(c[:n])
+			m, err = s.writeAll(l.b[:n])
 			total += int64(m)
 		}
-		chunks.Put(c)
+		s.handBack(l)
 		switch {
 		case rerr != nil:
 			return total, rerr, true

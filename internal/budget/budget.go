@@ -12,7 +12,7 @@ type Kind uint8
 const (
 	Receive     Kind = iota // receive buffers of streams
 	Send                    // send buffers of streams
-	WriteBuffer             // write buffers of streams
+	WriteBuffer             // write buffers of streams, and what copies hold while they wait to write
 	Datagram                // queues of sockets
 	Reassembly              // fragments waiting for the others
 	kinds
