@@ -94,11 +94,9 @@ type handshaker struct{ *Stack }
 
 // Handshake implements tcp.Engine.
 func (h handshaker) Handshake(ctx context.Context, syn *netstack.SYN, opt netstack.EndpointOptions) (*netstack.Endpoint, error) {
-	engine, err := h.ready(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return engine.Handshake(ctx, syn, opt)
+	// The SYN came through the engine, so there is one. It resets the client
+	// whenever ctx ends, be it before the call.
+	return h.engine.Load().Handshake(ctx, syn, opt)
 }
 
 // startSides starts what TCP, UDP and ICMP need to run; it ends with ctx.

@@ -160,3 +160,18 @@ func TestCloseDuringTraffic(t *testing.T) {
 		calls.Wait()
 	}
 }
+
+// TestGivenUpBeforehand: a handshake whose context has ended already resets the
+// peer like any other, which would wait for an answer else.
+func TestGivenUpBeforehand(t *testing.T) {
+	x, y := l3conn.Pipe(0, 1500)
+	a := newHost(t, x, 1500)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := a.engine.Handshake(ctx, forgedSYN("192.0.2.9:1234", "198.51.100.7:80"), EndpointOptions{}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Handshake: %v", err)
+	}
+	if p := readTCP(t, y); p.Flags != packet.RST|packet.ACK || p.Ack != 78 {
+		t.Fatalf("answer has flags %#x and acknowledges %d", p.Flags, p.Ack)
+	}
+}

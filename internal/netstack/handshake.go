@@ -43,15 +43,16 @@ const abortEvery = 10 * time.Millisecond
 // engine by itself would try for 127 s. Other errors: ECONNRESET and
 // ECONNREFUSED when the peer reset, ETIMEDOUT, EINVAL for a packet that is no SYN.
 func (e *Engine) Handshake(ctx context.Context, syn *SYN, opt EndpointOptions) (*Endpoint, error) {
-	ctx, leave, err := e.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
 	var p packet.Packet
 	if p.Decode(syn.Raw) != drop.None || p.Proto != packet.TCP || p.Fragment || p.Options {
 		return nil, syscall.EINVAL
 	}
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		e.reset(&p, nil) // given up before it began: the peer still has to know
+		return nil, err
+	}
+	defer leave()
 	id := tuple{syn.Destination, syn.Source}
 	if !e.claim(id) {
 		return nil, syscall.EALREADY // this 4-tuple is being answered already
