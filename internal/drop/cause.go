@@ -56,31 +56,25 @@ const (
 	MemoryLimit            // memory budget exhausted
 	Rejected               // Reject by the application
 	RejectedAgain          // retransmitted SYN of a rejected one, answered alike
-	SYNTableFull           // no room for a kept SYN
 	SYNTooLong             // SYN with more data than is kept
 	CloseUndelivered       // stream reset at CloseTimeout with bytes undelivered
 	AcceptorClosed         // stream waiting in an acceptor that was closed
-	StreamEvicted          // stream evicted for its memory
 	TransportUndelivered   // the engine refused the segment: the receive buffer is full
 	HandshakeFailed        // handshake ended by the peer or by an error
-	EngineUndeliverable    // the engine's IP layer refused the packet
-	DialLimitGlobal        // dials in flight: all
-	DialLimitDestination   // dials in flight: this destination
 	OwnAddressUnreachable  // packet of ours for an own address nobody serves
 
 	// ICMP.
 
-	ICMPNoFlow         // error that quotes no flow of ours
-	ICMPSequence       // error that quotes a sequence number never sent (RFC 5927)
-	ICMPMTU            // "too big" below the minimum or not below the present MTU
-	ICMPHardError      // hard error for an established stream (RFC 5927)
-	ICMPRate           // too many from one source, or out of our own rate
-	ICMPQueueFull      // control queue full
-	ICMPMalformed      // error whose quoted packet cannot be read
-	ICMPUnhandled      // type nobody serves
-	EchoOff            // echo request that is not answered by configuration
-	ICMPReplyTooLarge  // reply larger than can be sent
-	ICMPUnreachableOff // our own unreachable suppressed by configuration
+	ICMPNoFlow        // error that quotes no flow of ours
+	ICMPSequence      // error that quotes a sequence number never sent (RFC 5927)
+	ICMPMTU           // "too big" below the minimum or not below the present MTU
+	ICMPHardError     // hard error for an established stream (RFC 5927)
+	ICMPRate          // too many from one source, or out of our own rate
+	ICMPQueueFull     // control queue full
+	ICMPMalformed     // error whose quoted packet cannot be read
+	ICMPUnhandled     // type nobody serves
+	EchoOff           // echo request that is not answered by configuration
+	ICMPReplyTooLarge // reply larger than can be sent
 
 	// UDP.
 
@@ -153,29 +147,23 @@ var names = [count]string{
 	MemoryLimit:            "memory_limit",
 	Rejected:               "rejected",
 	RejectedAgain:          "rejected_again",
-	SYNTableFull:           "syn_table_full",
 	SYNTooLong:             "syn_too_long",
 	CloseUndelivered:       "close_undelivered",
 	AcceptorClosed:         "acceptor_closed",
-	StreamEvicted:          "stream_evicted",
 	TransportUndelivered:   "transport_undelivered",
 	HandshakeFailed:        "handshake_failed",
-	EngineUndeliverable:    "engine_undeliverable",
-	DialLimitGlobal:        "dial_limit_global",
-	DialLimitDestination:   "dial_limit_destination",
 	OwnAddressUnreachable:  "own_address_unreachable",
 
-	ICMPNoFlow:         "icmp_no_flow",
-	ICMPSequence:       "icmp_sequence",
-	ICMPMTU:            "icmp_mtu",
-	ICMPHardError:      "icmp_hard_error",
-	ICMPRate:           "icmp_rate",
-	ICMPQueueFull:      "icmp_queue_full",
-	ICMPMalformed:      "icmp_malformed",
-	ICMPUnhandled:      "icmp_unhandled",
-	EchoOff:            "echo_off",
-	ICMPReplyTooLarge:  "icmp_reply_too_large",
-	ICMPUnreachableOff: "icmp_unreachable_off",
+	ICMPNoFlow:        "icmp_no_flow",
+	ICMPSequence:      "icmp_sequence",
+	ICMPMTU:           "icmp_mtu",
+	ICMPHardError:     "icmp_hard_error",
+	ICMPRate:          "icmp_rate",
+	ICMPQueueFull:     "icmp_queue_full",
+	ICMPMalformed:     "icmp_malformed",
+	ICMPUnhandled:     "icmp_unhandled",
+	EchoOff:           "echo_off",
+	ICMPReplyTooLarge: "icmp_reply_too_large",
 
 	UDPQueueFull:       "udp_queue_full",
 	UDPSocketLimit:     "udp_socket_limit",
