@@ -28,8 +28,12 @@ type chunk [chunkSize]byte
 // chunkSize is large enough for the engine to build full segments of 64 KiB.
 const chunkSize = 256 << 10
 
-// copySize is what is held while a reader of unknown kind waits, as by io.Copy.
-const copySize = 32 << 10
+// copySize is what is held while a reader of unknown kind waits, as by io.Copy, and
+// smallCopySize where memory is short.
+const (
+	copySize      = 32 << 10
+	smallCopySize = 4 << 10
+)
 
 // smallChunk is what there is in place of a chunk when memory is short.
 type smallChunk [16 << 10]byte
@@ -173,7 +177,12 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 }
 
 func (s *Stream) readFromReader(r io.Reader) (total int64, err error) {
-	b := make([]byte, copySize)
+	size := smallCopySize
+	if s.env.Budget.Grow(budget.WriteBuffer, copySize) {
+		defer s.env.Budget.Give(budget.WriteBuffer, copySize)
+		size = copySize
+	}
+	b := make([]byte, size)
 	for {
 		if err := s.Flush(); err != nil {
 			return total, s.asReadFrom(err)

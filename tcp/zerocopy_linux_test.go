@@ -7,6 +7,47 @@ import (
 	"testing"
 )
 
+// TestReaderIsGranted: a copy from a reader that nobody knows holds memory as long as
+// it lasts, and that is granted too.
+func TestReaderIsGranted(t *testing.T) {
+	for limit, held := range map[int64]int64{0: copySize, 55 << 10: 0} { // with 16 KiB for the stream
+		r := newRigLimit(t, Config{WriteBuffer: -1}, limit)
+		a, b := r.pair()
+		pr, pw := io.Pipe()
+		done := make(chan error, 1)
+		go func() { // awaited below
+			_, err := b.ReadFrom(pr)
+			b.CloseWrite()
+			done <- err
+		}()
+		want := pattern(100_000)
+		sent := make(chan error, 1)
+		go func() { // awaited below
+			_, err := pw.Write(want)
+			sent <- err
+		}()
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(a, got); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("limit %d: other bytes came, %v", limit, err)
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+		if got := r.b.env.Budget.Snapshot().WriteBuffer; got != held {
+			t.Errorf("limit %d: %d bytes are granted, want %d", limit, got, held)
+		}
+		pw.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got := r.b.env.Budget.Snapshot().WriteBuffer; got != 0 {
+			t.Errorf("limit %d: %d bytes are still granted", limit, got)
+		}
+		a.Close()
+		b.Close()
+	}
+}
+
 // TestCopyIsGranted: a copy whose taker has stopped taking holds memory that the budget
 // granted; where that has no more to grow on the copy makes do with little.
 func TestCopyIsGranted(t *testing.T) {

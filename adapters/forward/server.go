@@ -36,7 +36,8 @@ type Target struct {
 	// Host, if set, is dialled in place of Addr's address: a name that the Dialer
 	// resolves. The Policy then judges each address that it stands for as it is
 	// dialled, if the Dialer is a *net.Dialer or *direct.Dialer, and else the
-	// RemoteAddr of the connection. For TCP only.
+	// RemoteAddr of the connection: for a proxy's Dialer that may be the proxy, which
+	// on the host's loopback needs Trusted or AllowLoopback. For TCP only.
 	Host string
 
 	// Trusted targets are not judged by the Policy: the way to make one address
