@@ -63,8 +63,9 @@ type Config struct {
 	// MemoryLimit bounds, in bytes, what the buffers of the Stack may hold
 	// together: receive, send, write-buffer, datagram and reassembly bytes,
 	// counted by the limits granted. At 80 % buffers stop growing and new
-	// streams start with 8 KiB, at 100 % new streams are refused. Default:
-	// 1 GiB. Negative: no limit.
+	// streams start with 8 KiB, at 100 % new streams are refused. Fragments
+	// need 4 MiB for each IP version while there are any, and are refused
+	// without. Default: 1 GiB. Negative: no limit.
 	MemoryLimit int64
 
 	// Resolver turns names into addresses for DialContext; *net.Resolver and

@@ -116,3 +116,34 @@ func TestFragmentedPing(t *testing.T) {
 		}
 	}
 }
+
+// TestFragmentsRefused: fragments that overlap never make a packet, and are counted
+// (RFC 5722).
+func TestFragmentsRefused(t *testing.T) {
+	for _, ends := range [][2]string{{"10.0.0.2", "10.0.0.1"}, {"fd00::2", "fd00::1"}} {
+		x, y := l3conn.Pipe(0, 4000)
+		s := newStack(t, x, Config{Addrs: serverAddrs, MTU: 4000})
+		whole := echoRequest(netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1]), make([]byte, 3000))
+		if whole[0]>>4 == 4 {
+			whole[6], whole[7] = 0, 0
+		}
+		var all [2][][]byte // the same packet, cut in two ways
+		for i, mtu := range []int{1300, 1400} {
+			if err := packet.Fragment(whole, mtu, 77, func(frag []byte) {
+				all[i] = append(all[i], append([]byte(nil), frag...))
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, frag := range [][]byte{all[0][0], all[1][1], all[0][1]} {
+			if _, err := y.Write(frag); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for ctx := soon(t); s.Stats().Drops["fragment_refused"] == 0; {
+			if ctx.Err() != nil {
+				t.Fatalf("not counted: %v", s.Stats().Drops)
+			}
+		}
+	}
+}

@@ -109,14 +109,18 @@ func TestSpoofedTooBig(t *testing.T) {
 		count := func(cause drop.Cause) uint64 { return c.drops.Load(cause) }
 		forge(last.Seq+1<<30, least) // never sent
 		forge(last.Seq-1<<24, least) // long acknowledged
-		for count(drop.ICMPSequence) < 2 {
+		wait := soon(t)
+		for count(drop.ICMPSequence) < 2 && wait.Err() == nil {
 		}
 		// Data in flight is needed for a right sequence number; the next byte will do.
 		next := last.Seq + uint32(len(last.Payload))
 		forge(next, least-1)
 		forge(next, 0)
 		forge(next, 1500)
-		for count(drop.ICMPMTU) < 3 {
+		for count(drop.ICMPMTU) < 3 && wait.Err() == nil {
+		}
+		if wait.Err() != nil {
+			t.Fatalf("forged errors were not counted: %v", c.Stats().Drops)
 		}
 		if now := send(); now != full {
 			t.Errorf("%s: spoofed errors made segments of %d bytes, were %d", to, now, full)
@@ -169,7 +173,10 @@ func TestEcho(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !tc.answered {
-			for s.drops.Load(drop.EchoOff) == 0 {
+			for ctx := soon(t); s.drops.Load(drop.EchoOff) == 0; {
+				if ctx.Err() != nil {
+					t.Fatalf("ping to %v was not counted", to)
+				}
 			}
 			continue
 		}

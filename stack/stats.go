@@ -44,9 +44,15 @@ func (s *Stack) Stats() Stats {
 		UDP:      s.udp.table.Stats(),
 		Memory:   s.budget.Snapshot(),
 	}
-	if engine := s.engine.Load(); engine != nil {
-		if n := engine.Undelivered(); n > 0 {
-			st.Drops[drop.TransportUndelivered.String()] += n
+	if engine := s.engine.Load(); engine != nil { // what the engine drops, it counts itself
+		for cause, n := range map[drop.Cause]uint64{
+			drop.TransportUndelivered: engine.Undelivered(),
+			drop.FragmentRefused:      engine.FragmentsRefused(),
+			drop.FragmentTimeout:      engine.ReassembliesLate(),
+		} {
+			if n > 0 {
+				st.Drops[cause.String()] += n
+			}
 		}
 	}
 	st.PacketsIn, st.BytesIn, st.PacketsOut, st.BytesOut = s.link.Counts()

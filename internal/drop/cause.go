@@ -22,8 +22,8 @@ const (
 	UnknownProtocol // neither TCP, UDP nor the ICMP of that IP version
 	TinyFragment    // first fragment without the whole transport header, or one that overwrites it (RFC 1858, 8200)
 	FragmentLength  // fragment empty, not a multiple of 8, or ending beyond 65535
-	FragmentOverlap // fragments overlap (RFC 5722)
-	FragmentTimeout // reassembly not finished in time
+	FragmentRefused // fragment that overlaps or contradicts another (RFC 5722), or lies beyond 65535
+	FragmentTimeout // packets whose first fragment came and others did not in time
 	FragmentMemory  // no room for reassembly
 	L4Length        // TCP, UDP or ICMP header truncated or its length field impossible
 	L4Checksum      // TCP, UDP or ICMP checksum wrong, or a UDP checksum of 0 over IPv6
@@ -68,7 +68,6 @@ const (
 	ICMPNoFlow        // error that quotes no flow of ours
 	ICMPSequence      // error that quotes a sequence number never sent (RFC 5927)
 	ICMPMTU           // "too big" below the minimum or not below the present MTU
-	ICMPHardError     // hard error for an established stream (RFC 5927)
 	ICMPRate          // too many from one source, or out of our own rate
 	ICMPQueueFull     // control queue full
 	ICMPMalformed     // error whose quoted packet cannot be read
@@ -117,7 +116,7 @@ var names = [count]string{
 	UnknownProtocol: "unknown_protocol",
 	TinyFragment:    "tiny_fragment",
 	FragmentLength:  "fragment_length",
-	FragmentOverlap: "fragment_overlap",
+	FragmentRefused: "fragment_refused",
 	FragmentTimeout: "fragment_timeout",
 	FragmentMemory:  "fragment_memory",
 	L4Length:        "l4_length",
@@ -157,7 +156,6 @@ var names = [count]string{
 	ICMPNoFlow:        "icmp_no_flow",
 	ICMPSequence:      "icmp_sequence",
 	ICMPMTU:           "icmp_mtu",
-	ICMPHardError:     "icmp_hard_error",
 	ICMPRate:          "icmp_rate",
 	ICMPQueueFull:     "icmp_queue_full",
 	ICMPMalformed:     "icmp_malformed",

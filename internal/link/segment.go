@@ -1,7 +1,9 @@
 package link
 
 import (
+	"errors"
 	"sync"
+	"syscall"
 
 	"l3extract/internal/drop"
 	"l3extract/l3conn"
@@ -48,6 +50,11 @@ func (l *Link) SendSegment(seg *l3conn.Segment) {
 			return
 		}
 		_, err := l.caps.Offloader.WriteSegments(s.one[:])
+		if errors.Is(err, syscall.EINVAL) {
+			// The conn finds fault with this segment, not with itself.
+			l.cfg.Drops.Add(drop.TransportUndelivered)
+			return
+		}
 		l.written(seg.Len(), err)
 	default:
 		f := l.pools.get(seg.Len())

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
@@ -70,6 +71,7 @@ type Engine struct {
 	dispatch [2]gstack.TransportDispatcher // v4, v6: the engine's own, unwrapped
 	flows    *flowTable
 	ports    ports
+	late     atomic.Uint64 // reassemblies that ran out of time
 	port     *linkEndpoint
 
 	mu         sync.Mutex
@@ -238,3 +240,12 @@ func tupleOf(id gstack.TransportEndpointID) tuple {
 	remote, _ := netip.AddrFromSlice(id.RemoteAddress.AsSlice())
 	return tuple{netip.AddrPortFrom(local, id.LocalPort), netip.AddrPortFrom(remote, id.RemotePort)}
 }
+
+// FragmentsRefused returns how many fragments the engine's reassembly has refused.
+func (e *Engine) FragmentsRefused() uint64 {
+	return e.stack.Stats().IP.MalformedFragmentsReceived.Value()
+}
+
+// ReassembliesLate returns how many packets were given up for fragments that did
+// not come, as far as the engine says so: it does when the first one had come.
+func (e *Engine) ReassembliesLate() uint64 { return e.late.Load() }

@@ -101,12 +101,30 @@ func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.E
 		if pkt.TransportProtocolNumber == gtcp.ProtocolNumber {
 			class = link.Data
 			l.note(pkt)
+		} else if lateReassembly(pkt) {
+			l.engine.late.Add(1)
 		}
 		if l.link.Send(f, class) {
 			n++
 		}
 	}
 	return n, nil
+}
+
+// lateReassembly reports whether pkt tells a sender that its fragments did not all
+// come in time (RFC 792, RFC 4443, 3.3): the engine has no other sign of it.
+func lateReassembly(pkt *gstack.PacketBuffer) bool {
+	h := pkt.TransportHeader().Slice()
+	if len(h) < 2 || h[1] != 1 {
+		return false
+	}
+	switch pkt.TransportProtocolNumber {
+	case gheader.ICMPv4ProtocolNumber:
+		return h[0] == byte(gheader.ICMPv4TimeExceeded)
+	case gheader.ICMPv6ProtocolNumber:
+		return h[0] == byte(gheader.ICMPv6TimeExceeded)
+	}
+	return false
 }
 
 // note learns our initial sequence number from a SYN or SYN-ACK of ours.
