@@ -183,6 +183,7 @@ func TestErrors(t *testing.T) {
 		_ = a.Reset()
 		_, _ = b.Read(make([]byte, 1))
 		check(t, b, all, syscall.ECONNRESET, false)
+		untilReset(t, b) // a flusher ends the flow
 		if c := causeOf(b); c != ResetByClient {
 			t.Errorf("cause %q", c)
 		}
