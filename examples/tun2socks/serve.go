@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"l3extract/adapters/direct"
+	"l3extract/adapters/forward"
+	"l3extract/l3conn/tun"
+	"l3extract/stack"
+)
+
+// serve forwards until ctx ends and open flows have finished or run out of time,
+// or until the interface fails.
+func serve(ctx context.Context, o *options, log io.Writer) (err error) {
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: o.level}))
+	device, err := tun.Open(&tun.Config{Name: o.device, MTU: o.mtu})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	cfg := &stack.Config{Logger: logger}
+	cfg.TCP.LazyHandshake = true // what cannot be dialled is refused as if there were no TUN
+	s, err := stack.New(device, cfg)
+	if err != nil {
+		return err
+	}
+	s.TCP() // from here on flows wait for Serve
+	s.UDP()
+	server := &forward.Server{Dialer: &direct.Dialer{Mark: o.mark, Interface: o.via}, Logger: logger}
+
+	// Both end with the stack, and no sooner: ctx begins the drain.
+	var g errgroup.Group
+	g.Go(func() error { return s.Run(context.WithoutCancel(ctx)) })
+	g.Go(func() error { return server.Serve(context.WithoutCancel(ctx), s) })
+	logger.Info("serving", "device", device.Name(), "mtu", s.MTU(), "proxy", "direct://")
+	select {
+	case <-s.Done():
+	case <-ctx.Done():
+		drain(s, o, logger)
+	}
+	return g.Wait()
+}
+
+// drain ends s. Flows that had to be reset are no failure: whoever set -drain has
+// said how long they count.
+func drain(s *stack.Stack, o *options, logger *slog.Logger) {
+	logger.Info("draining", "for", o.drain)
+	ctx, cancel := context.WithTimeout(context.Background(), o.drain)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		logger.Warn("connections were reset", "err", err)
+	}
+}
