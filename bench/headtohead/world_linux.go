@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// The addresses of a world. The server answers on every address of 10.98.1.0/24,
+// the proxy on every one of 10.98.2.0/24, for the one with the same last byte.
+const (
+	serverNet = "10.98.1."
+	proxyNet  = "10.98.2."
+	port      = "7000"
+	tunName   = "h2h0"
+	setupTime = 20 * time.Second
+)
+
+// world is the network of one visit.
+type world struct{ client, middle, server *netns }
+
+func newWorld() (*world, error) {
+	w := new(world)
+	for _, n := range []**netns{&w.client, &w.middle, &w.server} {
+		var err error
+		if *n, err = newNetNS(); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
+	err := errors.Join(
+		w.middle.ip(
+			"link set lo up",
+			"link add out type veth peer name in netns "+w.server.path(),
+			"addr add 10.98.0.1/24 dev out",
+			"link set out up",
+			"route add "+serverNet+"0/24 via 10.98.0.2",
+			"route add local "+proxyNet+"0/24 dev lo",
+		),
+		w.server.ip(
+			"link set lo up",
+			"addr add 10.98.0.2/24 dev in",
+			"link set in up",
+			"route add local "+serverNet+"0/24 dev lo",
+			"route add default via 10.98.0.1",
+		),
+		w.client.ip("link set lo up"),
+		w.middle.sysctl("ip_forward", "1"),
+		w.middle.sysctl("ip_local_port_range", "1024 65535"),
+		w.client.sysctl("ip_local_port_range", "1024 65535"),
+	)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+// close lets the namespaces go; the kernel takes them when nobody is in them.
+func (w *world) close() error {
+	var err error
+	for _, n := range []*netns{w.client, w.middle, w.server} {
+		if n != nil && n.f != nil {
+			err = errors.Join(err, n.f.Close())
+		}
+	}
+	return err
+}
+
+// veth connects client and middle by the kernel alone.
+func (w *world) veth() error {
+	return errors.Join(
+		w.middle.ip(
+			"link add near type veth peer name far netns "+w.client.path(),
+			"addr add 10.98.3.1/24 dev near",
+			"link set near up",
+		),
+		w.client.ip(
+			"addr add 10.98.3.2/24 dev far",
+			"link set far up",
+			"route add default via 10.98.3.1",
+		),
+	)
+}
+
+// moveTUN waits until the program p has made its TUN, and gives it to the client.
+func (w *world) moveTUN(p *process) error {
+	deadline := time.Now().Add(setupTime)
+	for {
+		err := w.middle.do(func() error {
+			_, err := net.InterfaceByName(tunName)
+			return err
+		})
+		if err == nil {
+			break
+		}
+		if died := p.alive(); died != nil {
+			return died
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	time.Sleep(settleTime) // it may still be configuring the interface
+	if err := w.middle.ip("link set " + tunName + " netns " + w.client.path()); err != nil {
+		return err
+	}
+	return w.client.ip(
+		"addr add 198.18.0.1/30 dev "+tunName,
+		"link set "+tunName+" mtu 1500 up",
+		"route add default dev "+tunName,
+	)
+}
+
+const settleTime = 500 * time.Millisecond
+
+// sysctl sets a value of net.ipv4. A thread sees its own namespace's there.
+func (n *netns) sysctl(name, value string) error {
+	return n.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0) })
+}
