@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -129,6 +130,20 @@ func (o *order) each(f func(i int) error) error {
 	return g.Wait()
 }
 
+// result asks the server what arrived of an upload.
+func (o *order) result(i int, id uint64) ([]byte, error) {
+	c, err := o.dial(i, modeResult, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	reply := make([]byte, 9)
+	if err = binary.Write(c, binary.BigEndian, id); err == nil {
+		_, err = io.ReadFull(c, reply)
+	}
+	return reply, err
+}
+
 func up(o *order) (outcome, error) {
 	var total atomic.Int64
 	err := o.each(func(i int) error {
@@ -136,13 +151,17 @@ func up(o *order) (outcome, error) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
-		sent, err := produce(c, o.For)
-		if err != nil {
+		defer c.Close() // again is harmless
+		id := rand.Uint64()
+		if err := binary.Write(c, binary.BigEndian, id); err != nil {
 			return err
 		}
-		reply := make([]byte, 9)
-		if _, err := io.ReadFull(c, reply); err != nil {
+		sent, err := produce(c, o.For)
+		if err = errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+		reply, err := o.result(i, id)
+		if err != nil {
 			return err
 		}
 		if got := int64(binary.BigEndian.Uint64(reply)); got != sent || reply[8] != verdict(true) {

@@ -87,7 +87,7 @@ func compare(args []string) error {
 	}
 	defer os.RemoveAll(dir)
 	c.report = report{
-		Machine: machine(), Begun: c.begun, Rounds: c.rounds, LeftOut: make(map[string]string),
+		Load: loadAverages(), Machine: machine(), Begun: c.begun, Rounds: c.rounds, LeftOut: make(map[string]string),
 		Command: strings.Join(append([]string{"go run ./bench/headtohead"}, args...), " "),
 	}
 	if err := os.MkdirAll(c.out, 0o755); err != nil {
@@ -192,4 +192,11 @@ func machine() string {
 	}
 	kernel, _ := exec.Command("uname", "-r").Output()
 	return fmt.Sprintf("%d × %s, Linux %s, %s", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version())
+}
+
+// loadAverages tells what else the machine did.
+func loadAverages() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(b))
+	return strings.Join(fields[:min(3, len(fields))], " ")
 }

@@ -109,21 +109,30 @@ func module(path, version, command, tags, out string) func(ctx context.Context, 
 		}
 		kept := filepath.Join(cache, "l3extract-headtohead", filepath.Base(out)+"-"+version)
 		if _, err := os.Stat(kept); err != nil {
-			scratch := out + ".module"
-			file := fmt.Sprintf("module scratch\n\nrequire %s %s\n", path, version)
-			use := fmt.Sprintf("package main\n\nimport _ %q\n", path+command)
-			if err := errors.Join(
-				os.MkdirAll(scratch, 0o755), os.MkdirAll(filepath.Dir(kept), 0o755),
-				os.WriteFile(filepath.Join(scratch, "go.mod"), []byte(file), 0o644),
-				os.WriteFile(filepath.Join(scratch, "use.go"), []byte(use), 0o644),
-				run(ctx, scratch, "go", "get", path+"@"+version),
-				run(ctx, scratch, "go", "build", "-mod=mod", "-tags", tags, "-o", kept, path+command),
-			); err != nil {
+			if err := build(ctx, out+".module", kept, path, version, command, tags); err != nil {
 				return err
 			}
 		}
 		return os.Symlink(kept, out)
 	}
+}
+
+// build makes the module in scratch and builds the command to out. The go line has
+// the Go command look only at those requirements of requirements that it needs.
+func build(ctx context.Context, scratch, out, path, version, command, tags string) error {
+	file := fmt.Sprintf("module scratch\n\ngo 1.26\n\nrequire %s %s\n", path, version)
+	use := fmt.Sprintf("package main\n\nimport _ %q\n", path+command)
+	if err := errors.Join(
+		os.MkdirAll(scratch, 0o755), os.MkdirAll(filepath.Dir(out), 0o755),
+		os.WriteFile(filepath.Join(scratch, "go.mod"), []byte(file), 0o644),
+		os.WriteFile(filepath.Join(scratch, "use.go"), []byte(use), 0o644),
+	); err != nil {
+		return err
+	}
+	if err := run(ctx, scratch, "go", "get", path+"@"+version); err != nil {
+		return err
+	}
+	return run(ctx, scratch, "go", "build", "-mod=mod", "-tags", tags, "-o", out, path+command)
 }
 
 // run runs a command to its end.

@@ -41,6 +41,7 @@ type visited struct {
 
 // report is what is written, as JSON with all of it.
 type report struct {
+	Load     string             `json:"load"` // averages of 1, 5 and 15 minutes when it began
 	Machine  string             `json:"machine"`
 	Command  string             `json:"command"`
 	Begun    time.Time          `json:"begun"`
@@ -143,9 +144,13 @@ var tableOrder = []string{
 // markdown writes the tables.
 func (r *report) markdown(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Head to head\n\n%s, on %s.\n\n", r.Begun.UTC().Format("2006-01-02 15:04 UTC"), r.Machine)
+	load := ""
+	if r.Load != "" {
+		load = "; load averages before it began: " + r.Load
+	}
+	fmt.Fprintf(&b, "# Head to head\n\n%s, on %s.\n\n", r.Begun.UTC().Format("2006-01-02 15:04 UTC"), r.Machine+load)
 	fmt.Fprintf(&b, "```\n%s\n```\n\n", r.Command)
-	fmt.Fprintf(&b, "Medians of %d rounds, MTU 1500, IPv4, direct. In brackets the ratio to the yardstick: the better of the plain "+
+	fmt.Fprintf(&b, "Medians (of %d rounds), MTU 1500, IPv4, direct. In brackets the ratio to the yardstick: the better of the plain "+
 		"copying\nproxies (`proxy-1` has GOMAXPROCS 1) in that column. Only ratios within one run mean something.\n", r.Rounds)
 	tables := r.tables()
 	for _, title := range tableOrder {

@@ -7,13 +7,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 )
 
 // A connection begins with one byte that says what it is for.
 const (
 	modeEcho   = 'e' // one byte back for each
-	modeUp     = 'u' // takes the pattern until the end, then sends count and verdict
+	modeUp     = 'u' // takes a number (uint64) and the pattern until the end
+	modeResult = 'r' // for a number, sends the count and the verdict of its modeUp
 	modeDown   = 'd' // sends the pattern for so many milliseconds (uint32)
 	modeHashed = 'h' // takes hashedSize bytes, sends their SHA-256, sends them back
 )
@@ -69,9 +71,20 @@ func answer(c *net.TCPConn) {
 			}
 		}
 	case modeUp:
-		n, right := check(c)
-		reply := binary.BigEndian.AppendUint64(nil, uint64(n))
-		_, _ = c.Write(append(reply, verdict(right)))
+		var id uint64
+		if binary.Read(c, binary.BigEndian, &id) == nil {
+			n, right := check(c)
+			result(id) <- append(binary.BigEndian.AppendUint64(nil, uint64(n)), verdict(right))
+		}
+	case modeResult:
+		var id uint64
+		if binary.Read(c, binary.BigEndian, &id) == nil {
+			select {
+			case r := <-result(id):
+				_, _ = c.Write(r)
+			case <-time.After(resultTime):
+			}
+		}
 	case modeDown:
 		var ms uint32
 		if binary.Read(c, binary.BigEndian, &ms) == nil {
@@ -84,6 +97,17 @@ func answer(c *net.TCPConn) {
 			_, _ = c.Write(hashed())
 		}
 	}
+}
+
+// results are those of modeUp by number. They are asked for on a connection of their
+// own, because not every program passes the end of one direction on.
+var results sync.Map
+
+const resultTime = 10 * time.Second
+
+func result(id uint64) chan []byte {
+	r, _ := results.LoadOrStore(id, make(chan []byte, 1))
+	return r.(chan []byte)
 }
 
 func verdict(right bool) byte {
