@@ -17,10 +17,11 @@
 // the yardstick of that column.
 //
 // Client, server and proxy are this program, started again. Programs take turns in
-// every round, and the figure is the median of the rounds; one that died or moved a
-// wrong byte has none. Each visit moves data whose SHA-256 the other end computes,
-// and in the measured transfers the receiver compares every byte with what it must
-// be, which costs it less.
+// every round, and the figure is the median of the rounds. Each visit begins with data
+// whose SHA-256 the other end computes, and in the measured transfers the receiver
+// compares every byte with what it must be, which costs it less. A visit ends when a
+// byte is wrong or the program dies: that and what follows has no figure, and the
+// report says so.
 //
 // The processor time is that of the program's processes as /proc/PID/stat counts
 // it, without client and server; what the kernel does for it in its name is in it.
