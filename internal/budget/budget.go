@@ -103,9 +103,6 @@ func (b *Budget) Move(from, to Kind, n int64) {
 	b.by[to].Add(n)
 }
 
-// Tight reports whether 80 % of the limit are reached: nothing grows any more.
-func (b *Budget) Tight() bool { return b.limit > 0 && b.used.Load() >= b.soft() }
-
 // Usage is the state of a Budget at one moment, in bytes.
 type Usage struct {
 	Limit   int64  // 0: none

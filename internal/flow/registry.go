@@ -70,8 +70,6 @@ type Registry struct {
 	// reporting holds the flows whose Open or Handshake is being called; those that
 	// have ended meanwhile with their last account, which Close gets afterwards.
 	reporting map[ID]*Info
-	// empty is closed when the registry next becomes empty; nil while nobody waits.
-	empty chan struct{}
 }
 
 // NewRegistry returns an empty registry that reports to trace.
@@ -133,10 +131,6 @@ func (r *Registry) Remove(id ID, final Info) {
 		r.reporting[id] = &final
 		ok = false
 	}
-	if len(r.flows) == 0 && r.empty != nil {
-		close(r.empty)
-		r.empty = nil
-	}
 	r.mu.Unlock()
 	if ok && r.trace.Close != nil {
 		r.trace.Close(final)
@@ -156,21 +150,6 @@ func (r *Registry) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.flows)
-}
-
-// Empty returns a channel that is closed once no flow is left.
-func (r *Registry) Empty() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.flows) == 0 {
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	if r.empty == nil {
-		r.empty = make(chan struct{})
-	}
-	return r.empty
 }
 
 // All iterates over a snapshot of the flows, with no lock held during a step.
