@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,68 +18,61 @@ const (
 	drainTick = 5 * time.Millisecond
 	// A far end that takes nothing for so long is not waited for.
 	drainStuck = 10 * time.Second
-	// With nothing left in the sockets outside, what is in between needs as long
-	// as a busy machine takes to move it.
-	drainQuiet = 100 * time.Millisecond
 )
 
 // drain waits until what the command wrote has arrived, or ctx ends, or nothing
 // moves any more.
 func (p *spawned) drain(ctx context.Context, s *session) {
 	if p.sockets != nil {
-		watch(ctx, func() (time.Duration, uint64) {
+		watch(ctx, func() (bool, uint64) {
 			n, bytes, err := sockets{p.sockets}.unsent()
-			if err != nil || n == 0 {
-				return 0, 0
-			}
-			return drainStuck, bytes
+			return err != nil || n == 0, bytes
 		})
 	}
-	watch(ctx, func() (time.Duration, uint64) {
-		closed, read := false, uint64(0)
+	watch(ctx, func() (bool, uint64) {
+		closed, read := 0, uint64(0)
 		for f := range s.stack.Flows() {
-			if f.Network == "tcp" && f.State == "CLOSE-WAIT" { // the command's side is closed
-				closed = true
+			// The command's side is closed. What goes to an address of the stack
+			// has no upstream.
+			if f.Network == "tcp" && f.State == "CLOSE-WAIT" && !slices.Contains(stackAddrs, f.Destination.Addr()) {
+				closed++
 				read += f.In
 			}
 		}
-		switch unsent := s.upstreams.unsent(); {
-		case !closed:
-			return 0, 0
-		case unsent > 0:
-			return drainStuck, read<<32 + unsent // each number tells a change of either
-		default:
-			return drainQuiet, read << 32
-		}
+		arrived, unsent := s.upstreams.progress()
+		return arrived >= closed, read<<32 + unsent // each part tells a change of either
 	})
 }
 
-// unsent returns how many bytes the other ends have not acknowledged.
-func (u *upstreams) unsent() (n uint64) {
+// progress returns how many sockets have got everything to the other end, our FIN
+// included, and how many bytes the others have not.
+func (u *upstreams) progress() (arrived int, unsent uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.each(func(fd uintptr) {
-		if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
-			n += uint64(queued)
+		if i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && i.State == tcpFinWait2 {
+			arrived++
+		} else if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
+			unsent += uint64(queued)
 		}
 	})
-	return n
+	return arrived, unsent
 }
 
-// watch calls look until it has no patience any more, or its number has not
-// changed for so long.
-func watch(ctx context.Context, look func() (patience time.Duration, progress uint64)) {
+// watch calls look until it says that all is done, or its number has stayed the
+// same for as many looks as fit drainStuck: time in which this process did not run
+// does not count.
+func watch(ctx context.Context, look func() (done bool, progress uint64)) {
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	var last uint64
-	moved := time.Now()
-	for {
-		patience, progress := look()
-		if progress != last {
-			last, moved = progress, time.Now()
-		}
-		if patience == 0 || time.Since(moved) >= patience {
+	for stuck := time.Duration(0); stuck < drainStuck; stuck += drainTick {
+		done, progress := look()
+		if done {
 			return
+		}
+		if progress != last {
+			last, stuck = progress, 0
 		}
 		select {
 		case <-ctx.Done():

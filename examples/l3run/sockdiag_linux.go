@@ -27,6 +27,7 @@ const unacknowledged = 1<<tcpFinWait1 | 1<<tcpLastAck | 1<<tcpClosing
 
 const (
 	tcpFinWait1 = 4
+	tcpFinWait2 = 5 // our FIN is acknowledged, the other end's has not come
 	tcpLastAck  = 9
 	tcpClosing  = 11
 )
