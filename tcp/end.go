@@ -163,6 +163,7 @@ func (s *Stream) end(cause error) {
 	if s.onEnd != nil {
 		s.onEnd()
 	}
+	s.tell()
 }
 
 // giveBack returns the granted buffers to the budget.

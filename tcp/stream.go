@@ -46,6 +46,7 @@ type Stream struct {
 	ep      atomic.Pointer[netstack.Endpoint] // nil until the handshake is done
 	pending *pending                          // nil for streams that were born established
 	onEnd   func()                            // called once when the flow ends; may be nil
+	driver  atomic.Pointer[Driver]            // an event loop that reads and writes, or nil
 
 	// dead is set once by whatever ends the stream from our side, and is what
 	// calls return from then on.
@@ -184,11 +185,15 @@ func ended(st netstack.State) bool {
 
 // Notify implements netstack.Notifier. It runs under locks of the engine.
 func (s *Stream) Notify(ev netstack.Event) {
-	if ev&netstack.Readable != 0 {
-		s.rsig.wake()
-	}
-	if ev&netstack.Writable != 0 {
-		s.wsig.wake()
+	if d := s.driver.Load(); d != nil {
+		(*d).Notify(ev)
+	} else {
+		if ev&netstack.Readable != 0 {
+			s.rsig.wake()
+		}
+		if ev&netstack.Writable != 0 {
+			s.wsig.wake()
+		}
 	}
 	var p uint32
 	switch {

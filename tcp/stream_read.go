@@ -148,7 +148,7 @@ func inputEnded(st netstack.State) bool {
 // copyPeeked copies what has been received to b.
 func (s *Stream) copyPeeked(ep *netstack.Endpoint, b []byte) (n int, err error) {
 	v := vectors.Get().(*vector)
-	defer v.put()
+	defer v.put(len(v))
 	for room := v[:0]; ; room = make([][]byte, 0, len(b)) { // as many as one-byte chunks need
 		n = 0
 		s.peekMu.Lock()

@@ -16,8 +16,9 @@ type vector [64][]byte
 // buffer takes at once. They never leave this package.
 var vectors = sync.Pool{New: func() any { return new(vector) }}
 
-func (v *vector) put() {
-	clear(v[:])
+// put gives v back, of which the first n slices were used.
+func (v *vector) put(n int) {
+	clear(v[:n])
 	vectors.Put(v)
 }
 
@@ -127,7 +128,7 @@ func (s *Stream) waitReadable() error {
 		return err
 	}
 	v := vectors.Get().(*vector)
-	defer v.put()
+	defer v.put(1)
 	for {
 		if err := s.stopReading(); err != nil {
 			return err

@@ -67,33 +67,38 @@ func (s *Stream) writeToSocket(w io.Writer) (total int64, err error, ok bool) {
 func (s *Stream) sendPeeked(fd int) (n int, own, sys error) {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()
+	n, _, own, sys = s.sendReceived(fd)
+	return n, own, sys
+}
+
+// sendReceived is sendPeeked, without the turn that readers take. It also says how much
+// there was to take.
+func (s *Stream) sendReceived(fd int) (n, had int, own, sys error) {
 	ep := s.ep.Load()
 	v := vectors.Get().(*vector)
-	defer v.put()
 	s.peekMu.Lock()
 	defer s.peekMu.Unlock()
 	if err := s.stopReading(); err != nil {
-		return 0, err, nil
+		v.put(0)
+		return 0, 0, err, nil
 	}
 	got, err := ep.Peek(v[:0])
+	defer v.put(len(got))
 	if len(got) == 0 {
 		if err != netstack.ErrWouldBlock {
 			err = s.ended(err)
 		}
-		return 0, err, nil
+		return 0, 0, err, nil
 	}
-	for {
-		n, err = unix.SendmsgBuffers(fd, got, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		if err != unix.EINTR {
-			break
-		}
+	for _, b := range got {
+		had += len(b)
 	}
-	if n > 0 {
+	if n, sys = send(fd, got); n > 0 {
 		_, _ = ep.Discard(n) // they are there: peekMu keeps everybody else out
 		s.received(ep, n)
-		return n, nil, nil
+		return n, had, nil, nil
 	}
-	return 0, nil, err
+	return 0, had, nil, sys
 }
 
 // readFromSocket reads from a kernel socket only when it has something, so that no
