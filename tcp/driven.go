@@ -12,12 +12,14 @@ type Driver = netstack.Notifier
 // else may read or write the stream then. Only packages of this module can use it.
 type Driven Stream
 
-// Drive makes d hear of everything from now on, and of all at once first. It is called
-// once, before anything else is done with the stream. The pointer must stay as it is.
-func (s *Stream) Drive(d *Driver) *Driven {
+// Drive makes d hear of everything from now on; a stream that is established or has
+// ended by then tells of all at once. It is called once, before anything else is done
+// with the stream, and what d points to must stay as it is.
+func (s *Stream) Drive(d *Driver) {
 	s.driver.Store(d)
-	(*d).Notify(netstack.Readable | netstack.Writable | netstack.HangUp)
-	return (*Driven)(s)
+	if s.ep.Load() != nil || (*Driven)(s).Cause() != nil {
+		(*d).Notify(netstack.Readable | netstack.Writable | netstack.HangUp)
+	}
 }
 
 // Stream returns the stream.

@@ -40,6 +40,9 @@ func (n *session) setDialer() {
 		judging.ControlContext = n.control(user)
 		n.judging = &judging
 	case *direct.Dialer:
+		if d.Timeout <= 0 { // a loop has one time for all
+			n.dialer = d
+		}
 		judging := *d
 		judging.Control = n.control(d.Control)
 		n.judging = &judging
@@ -73,12 +76,12 @@ func (n *session) control(next control) control {
 func (n *session) upstream(ctx context.Context, st *tcp.Stream, t Target) (net.Conn, error) {
 	if !t.Trusted && t.Host == "" {
 		if err := n.judge(t.Addr.Addr()); err != nil {
+			n.stats.policyStreams.Add(1)
 			return nil, err
 		}
 	}
-	if n.dials.Acquire(st.Source().Addr(), t.Addr) != limit.OK {
-		n.stats.limited.Add(1)
-		return nil, errLimited
+	if err := n.acquire(st, t); err != nil {
+		return nil, err
 	}
 	defer n.dials.Release(st.Source().Addr(), t.Addr)
 
@@ -107,16 +110,34 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, t Target) (net.C
 		c, err = n.judgeRemote(c)
 	}
 	n.stats.dialing.Add(-1)
-	if n.srv.OnDial != nil {
-		n.srv.OnDial(Dial{
-			ID: st.ID(), Network: "tcp", Source: st.Source(), Destination: st.Destination(),
-			Address: address, Took: time.Since(began), Err: err,
-		})
+	n.report(st, func() string { return address }, began, err)
+	if errors.Is(err, stack.Policy) {
+		n.stats.policyStreams.Add(1)
 	}
 	if err != nil {
 		return nil, n.dialError(ctx, err)
 	}
 	return c, nil
+}
+
+// acquire takes a dial's place, which is released by its target.
+func (n *session) acquire(st *tcp.Stream, t Target) error {
+	if n.dials.Acquire(st.Source().Addr(), t.Addr) != limit.OK {
+		n.stats.limited.Add(1)
+		return errLimited
+	}
+	return nil
+}
+
+// report tells of a dial that ended.
+func (n *session) report(st *tcp.Stream, address func() string, began time.Time, err error) {
+	if n.srv.OnDial == nil {
+		return
+	}
+	n.srv.OnDial(Dial{
+		ID: st.ID(), Network: "tcp", Source: st.Source(), Destination: st.Destination(),
+		Address: address(), Took: time.Since(began), Err: err,
+	})
 }
 
 // judgeRemote closes c if it is connected to what the Policy refuses.

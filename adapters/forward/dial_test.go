@@ -17,7 +17,9 @@ import (
 
 // TestRefusedPort: a port of the host on which nobody listens is refused to the
 // client, and never connected first.
-func TestRefusedPort(t *testing.T) {
+func TestRefusedPort(t *testing.T) { eachWay(t, testRefusedPort) }
+
+func testRefusedPort(t *testing.T) {
 	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
 	l := r.listen("198.51.100.7:80")
 	_ = l.Close()
@@ -62,7 +64,9 @@ func TestDialErrors(t *testing.T) {
 
 // TestEager: without LazyHandshake the dial comes after the handshake, and a
 // failure is a reset.
-func TestEager(t *testing.T) {
+func TestEager(t *testing.T) { eachWay(t, testEager) }
+
+func testEager(t *testing.T) {
 	r := newRig(t, &Server{}, stack.Config{})
 	c, up := r.joined("198.51.100.7:80")
 	echo(t, c, up)

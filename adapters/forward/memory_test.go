@@ -14,7 +14,9 @@ import (
 // TestIdleHoldsNoBuffer: a relay that has moved bytes and is idle holds less heap
 // than the smallest buffer that it could hold, the streams and sockets of all four
 // ends included.
-func TestIdleHoldsNoBuffer(t *testing.T) {
+func TestIdleHoldsNoBuffer(t *testing.T) { eachWay(t, testIdleHoldsNoBuffer) }
+
+func testIdleHoldsNoBuffer(t *testing.T) {
 	const relays, limit = 200, 32 << 10
 	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
 	l := r.listen("198.51.100.7:80")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,12 +15,20 @@ import (
 
 // stream serves one stream from its SYN to its end.
 func (n *session) stream(ctx context.Context, st *tcp.Stream) {
-	up, err := n.connect(ctx, st)
+	t, err := n.route("tcp", st.Source(), st.Destination())
 	if err != nil {
-		n.log.Debug("stream refused", "source", st.Source(), "destination", st.Destination(), "err", err)
-		if st.Reject(err) != nil { // its handshake is done, or it has ended by itself
-			_ = st.ResetCause(err)
-		}
+		n.refuse(st, err)
+		return
+	}
+	if n.loop != nil && n.loop.take(ctx, st, t) {
+		return
+	}
+	up, err := n.upstream(ctx, st, t)
+	if err != nil {
+		n.refuse(st, err)
+		return
+	}
+	if n.loop != nil && n.loop.adopt(st, up) {
 		return
 	}
 	if err := st.Handshake(ctx); err != nil {
@@ -31,17 +38,12 @@ func (n *session) stream(ctx context.Context, st *tcp.Stream) {
 	n.relay(st, up)
 }
 
-// connect finds out where st goes and dials it.
-func (n *session) connect(ctx context.Context, st *tcp.Stream) (net.Conn, error) {
-	t, err := n.route("tcp", st.Source(), st.Destination())
-	if err != nil {
-		return nil, err
+// refuse tells a client that its stream cannot be served.
+func (n *session) refuse(st *tcp.Stream, err error) {
+	n.log.Debug("stream refused", "source", st.Source(), "destination", st.Destination(), "err", err)
+	if st.Reject(err) != nil { // its handshake is done, or it has ended by itself
+		_ = st.ResetCause(err)
 	}
-	up, err := n.upstream(ctx, st, t)
-	if errors.Is(err, stack.Policy) {
-		n.stats.policyStreams.Add(1)
-	}
-	return up, err
 }
 
 // relay joins a stream with its upstream. Each direction has a goroutine, in
@@ -50,12 +52,7 @@ type relay struct {
 	st *tcp.Stream
 	up net.Conn
 
-	half atomic.Bool // one direction has ended
-
-	// Used by sweep only.
-	moved  uint64
-	halved bool
-	since  time.Time
+	activity
 }
 
 // relay passes everything on until both directions have ended.
@@ -145,26 +142,35 @@ func (r *relay) clientGone(err error) {
 // reset gives an error of the upstream to the client, behind the bytes that came
 // before it.
 func (r *relay) reset(err error) {
-	ended := r.st.Context()
-	if ended.Err() != nil {
+	if r.st.Context().Err() != nil {
 		return // the error is only that abort closed the upstream
 	}
+	settle(r.st)
+	_ = r.st.ResetCause(upstreamCause(err))
+}
+
+// upstreamCause is why a flow ends whose upstream failed with err.
+func upstreamCause(err error) error {
 	cause := stack.ResetByUpstream
 	if errors.Is(err, syscall.ETIMEDOUT) || systemErrno(err) == syscall.ETIMEDOUT {
 		cause = stack.TimedOut
 	}
-	r.settle()
-	_ = r.st.ResetCause(fmt.Errorf("%w: %w", cause, err))
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
-// settle waits until the client has acknowledged everything, or for a second: a
-// reset throws away what is on its way, and servers that reset after their last
-// word are common.
-func (r *relay) settle() {
+// settled reports whether the client has acknowledged everything.
+func settled(st *tcp.Stream) bool {
+	i := st.Info()
+	return i.Unsent+i.Unacked == 0
+}
+
+// settle waits until that is so, or for a second: a reset throws away what is on its
+// way, and servers that reset after their last word are common.
+func settle(st *tcp.Stream) {
 	limit := time.NewTimer(settleTime)
 	defer limit.Stop()
 	for pause := time.Millisecond; ; pause *= 2 {
-		if i := r.st.Info(); i.Unsent+i.Unacked == 0 {
+		if settled(st) {
 			return
 		}
 		again := time.NewTimer(pause)
@@ -173,7 +179,7 @@ func (r *relay) settle() {
 		case <-limit.C:
 			again.Stop()
 			return
-		case <-r.st.Context().Done():
+		case <-st.Context().Done():
 			again.Stop()
 			return
 		}

@@ -48,7 +48,9 @@ func otherDialer() Dialer {
 }
 
 // TestBulk: 32 MiB each way at once, byte for byte, then the ends of both sides.
-func TestBulk(t *testing.T) {
+func TestBulk(t *testing.T) { eachWay(t, testBulk) }
+
+func testBulk(t *testing.T) {
 	size := 32 << 20
 	if testing.Short() || raced {
 		size = 4 << 20
@@ -96,7 +98,9 @@ func TestBulk(t *testing.T) {
 }
 
 // TestHalfClose: either side may end first and still listen.
-func TestHalfClose(t *testing.T) {
+func TestHalfClose(t *testing.T) { eachWay(t, testHalfClose) }
+
+func testHalfClose(t *testing.T) {
 	type halfCloser interface {
 		net.Conn
 		CloseWrite() error
@@ -134,7 +138,9 @@ func TestHalfClose(t *testing.T) {
 
 // TestUpstreamReset: the client gets what the upstream said, then ECONNRESET, also
 // while the client has ended its side.
-func TestUpstreamReset(t *testing.T) {
+func TestUpstreamReset(t *testing.T) { eachWay(t, testUpstreamReset) }
+
+func testUpstreamReset(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "open", true: "client ended its side"}[half], func(t *testing.T) {
 			r := newRig(t, &Server{}, stack.Config{TCP: lazy})
@@ -167,7 +173,9 @@ func TestUpstreamReset(t *testing.T) {
 }
 
 // TestClientReset: the upstream is reset, at once, whatever it waits for.
-func TestClientReset(t *testing.T) {
+func TestClientReset(t *testing.T) { eachWay(t, testClientReset) }
+
+func testClientReset(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "open", true: "client ended its side"}[half], func(t *testing.T) {
 			r := newRig(t, &Server{}, stack.Config{TCP: lazy})
@@ -194,7 +202,9 @@ func TestClientReset(t *testing.T) {
 
 // TestUpstreamStopsTaking: an upstream that closes while the client goes on sending
 // is a reset for the client, behind the upstream's last words.
-func TestUpstreamStopsTaking(t *testing.T) {
+func TestUpstreamStopsTaking(t *testing.T) { eachWay(t, testUpstreamStopsTaking) }
+
+func testUpstreamStopsTaking(t *testing.T) {
 	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
 	c, up := r.joined("198.51.100.7:80")
 	if _, err := up.Write([]byte("413 too large")); err != nil {
@@ -236,7 +246,9 @@ func TestNoHalfClose(t *testing.T) {
 }
 
 // TestKill: Stack.Kill ends both ends with its cause.
-func TestKill(t *testing.T) {
+func TestKill(t *testing.T) { eachWay(t, testKill) }
+
+func testKill(t *testing.T) {
 	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
 	c, up := r.joined("198.51.100.7:80")
 	echo(t, c, up)

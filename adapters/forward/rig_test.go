@@ -36,6 +36,18 @@ type rig struct {
 	ended  []stack.Flow                      // the server's flows, as they ended
 }
 
+// goroutines has the Servers of rigs relay without a loop. Tests here do not run at
+// once.
+var goroutines bool
+
+// eachWay runs a test with the loop and without it.
+func eachWay(t *testing.T, test func(t *testing.T)) {
+	defer func() { goroutines = false }()
+	for _, goroutines = range []bool{false, true} {
+		t.Run(map[bool]string{false: "loop", true: "goroutines"}[goroutines], test)
+	}
+}
+
 // newRig runs srv for a stack configured by cfg.
 func newRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 	t.Helper()
@@ -47,6 +59,7 @@ func newRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 // newIdleRig is newRig whose Server has come no further than to its first step.
 func newIdleRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 	t.Helper()
+	srv.goroutines = goroutines
 	r := &rig{t: t, fwd: srv, routes: make(map[netip.AddrPort]netip.AddrPort)}
 	if srv.Route == nil {
 		srv.Route = r.route

@@ -19,7 +19,9 @@ import (
 
 // TestIdle: the sweep ends relays on which nothing has moved for IdleTimeout, or
 // for HalfCloseTimeout since one direction ended, and no others.
-func TestIdle(t *testing.T) {
+func TestIdle(t *testing.T) { eachWay(t, testIdle) }
+
+func testIdle(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "open", true: "half closed"}[half], func(t *testing.T) {
 			r := newRig(t, &Server{IdleTimeout: time.Hour, HalfCloseTimeout: time.Minute}, stack.Config{TCP: lazy})
@@ -44,7 +46,7 @@ func TestIdle(t *testing.T) {
 				if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 					t.Fatalf("read: %v, want EOF", err)
 				}
-				wait(t, "the half-close to be noted", func() bool { return r.relayed().half.Load() })
+				wait(t, "the half-close to be noted", func() bool { return r.relayed().halved() })
 				sweep(time.Hour) // begins anew
 				sweep(limit - 1)
 			}
@@ -66,16 +68,18 @@ func TestIdle(t *testing.T) {
 }
 
 // relayed returns the one relay.
-func (r *rig) relayed() *relay {
+func (r *rig) relayed() interface{ halved() bool } {
 	for _, e := range r.work.all() {
-		return e.(*relay)
+		return e.(interface{ halved() bool })
 	}
 	r.t.Fatal("no relay")
 	return nil
 }
 
 // TestFirstClients: who comes in the moment in which Serve begins is not refused.
-func TestFirstClients(t *testing.T) {
+func TestFirstClients(t *testing.T) { eachWay(t, testFirstClients) }
+
+func testFirstClients(t *testing.T) {
 	for name, cfg := range map[string]tcp.Config{"lazy": lazy, "eager": {}} {
 		t.Run(name, func(t *testing.T) {
 			r := newIdleRig(t, &Server{}, stack.Config{TCP: cfg})
@@ -145,7 +149,9 @@ func TestSweepPeriod(t *testing.T) {
 
 // TestServeEnds: with its context, with the stack, and when the stack is shut
 // down, each time with the flows' causes.
-func TestServeEnds(t *testing.T) {
+func TestServeEnds(t *testing.T) { eachWay(t, testServeEnds) }
+
+func testServeEnds(t *testing.T) {
 	because := errors.New("because")
 	for _, tc := range []struct {
 		name  string
@@ -203,7 +209,9 @@ func TestServeEnds(t *testing.T) {
 
 // TestManyConnections: of 1000 connections, 50 at once, no goroutine and no
 // descriptor is left.
-func TestManyConnections(t *testing.T) {
+func TestManyConnections(t *testing.T) { eachWay(t, testManyConnections) }
+
+func testManyConnections(t *testing.T) {
 	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
 	l := r.listen("198.51.100.7:80")
 	var accepted sync.WaitGroup

@@ -90,13 +90,16 @@ type Server struct {
 	MaxDialsPerDestination int
 
 	// OnDial, if set, is told of each dial of a stream and each upstream socket
-	// that ended well or not. It runs on the goroutine of the flow, with no lock
-	// held, and should return soon.
+	// that ended well or not. It runs with no lock held, on a goroutine that other
+	// flows need too, and must return soon.
 	OnDial func(Dial)
 
 	// Logger gets, at level debug, why a flow was not served. Default: nil,
 	// silence.
 	Logger *slog.Logger
+
+	// goroutines has every stream relayed the portable way, as tests want it.
+	goroutines bool
 
 	stats counters
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"l3extract/adapters/direct"
 	"l3extract/internal/limit"
 	"l3extract/stack"
 )
@@ -18,6 +19,9 @@ type session struct {
 	stats *counters
 	log   *slog.Logger
 	own   map[netip.Addr]bool // the stack's addresses
+
+	loop   *loop          // nil where there is none: two goroutines for a connection
+	dialer *direct.Dialer // if it is the Dialer, so that loop can do its work; else nil
 
 	judging, plain Dialer // with and without the Policy
 	generic        bool   // the Dialer cannot be made to judge: both are the same
@@ -65,6 +69,14 @@ func (f *Server) newSession(s *stack.Stack) *session {
 	return n
 }
 
+// newLoop starts the loop, unless that is not wanted.
+func (n *session) newLoop() *loop {
+	if n.srv.goroutines {
+		return nil
+	}
+	return newLoop(n)
+}
+
 // orDefault resolves a field: 0 is def, negative is none, which is 0 here.
 func orDefault[T int | time.Duration](v, def T) T {
 	if v == 0 {
@@ -78,6 +90,9 @@ func (n *session) judge(a netip.Addr) error { return n.srv.Policy.judge(a, n.own
 
 // serve is Server.Serve.
 func (n *session) serve(ctx context.Context) error {
+	if n.loop = n.newLoop(); n.loop != nil {
+		defer n.loop.close() // when all flows have ended
+	}
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // so that flows end with a cause of ours
 	defer cancel(nil)
 	n.accepting.Go(func() { n.acceptStreams(inner) })
@@ -117,6 +132,11 @@ func (n *session) acceptStreams(ctx context.Context) {
 			return
 		}
 		n.stats.streams.Add(1)
+		if n.loop != nil && n.srv.Route == nil { // else the way may have to be waited for
+			if t, err := n.route("tcp", st.Source(), st.Destination()); err == nil && n.loop.take(ctx, st, t) {
+				continue
+			}
+		}
 		n.flows.Go(func() { n.stream(ctx, st) }) // as many as the stack's limits on streams allow
 	}
 }

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"sync/atomic"
 	"time"
 
 	"l3extract/stack"
@@ -27,29 +28,48 @@ func (n *session) sweepPeriod() time.Duration {
 // sweep ends the relays on which nothing has moved for too long.
 func (n *session) sweep(now time.Time) {
 	for _, f := range n.all() {
-		r, ok := f.(*relay)
-		if !ok {
-			continue
-		}
-		if r.idleFor(now, n.idle, n.halfIdle) {
+		if r, ok := f.(idler); ok && r.idleFor(now, n.idle, n.halfIdle) {
 			n.stats.idle.Add(1)
-			_ = r.st.ResetCause(stack.Idle)
+			f.stop(stack.Idle)
 		}
 	}
 }
 
-// idleFor reports whether nothing has moved for as long as a relay may be idle:
-// full, or half once one direction has ended. 0 is for ever.
+// idler is a flow that ends when nothing moves for too long.
+type idler interface {
+	ender
+	idleFor(now time.Time, full, half time.Duration) bool
+}
+
+// activity tells how long nothing has moved.
+type activity struct {
+	half atomic.Bool // one direction has ended
+
+	// Used by sweep only.
+	moved uint64
+	was   bool // half
+	since time.Time
+}
+
+// halved reports whether one direction has ended.
+func (a *activity) halved() bool { return a.half.Load() }
+
+// idleFor implements idler.
 func (r *relay) idleFor(now time.Time, full, half time.Duration) bool {
-	i := r.st.FlowInfo()
-	moved, halved := i.In+i.Out, r.half.Load()
-	if r.since.IsZero() || moved != r.moved || halved != r.halved {
-		r.moved, r.halved, r.since = moved, halved, now
+	return r.activity.idleFor(r.st.FlowInfo(), now, full, half)
+}
+
+// idleFor reports whether nothing of f has moved for as long as a relay may be idle:
+// full, or half once one direction has ended. 0 is for ever.
+func (a *activity) idleFor(f stack.Flow, now time.Time, full, half time.Duration) bool {
+	moved, halved := f.In+f.Out, a.halved()
+	if a.since.IsZero() || moved != a.moved || halved != a.was {
+		a.moved, a.was, a.since = moved, halved, now
 		return false
 	}
 	limit := full
 	if halved {
 		limit = half
 	}
-	return limit > 0 && now.Sub(r.since) >= limit
+	return limit > 0 && now.Sub(a.since) >= limit
 }

@@ -181,7 +181,9 @@ func (v *victim) untouched(t *testing.T) {
 // TestForbiddenDestinations: SYNs and datagrams to where nobody may go are dropped
 // and counted by the stack, or refused and counted by the Policy and answered with
 // "administratively prohibited". The host's loopback gets nothing.
-func TestForbiddenDestinations(t *testing.T) {
+func TestForbiddenDestinations(t *testing.T) { eachWay(t, testForbiddenDestinations) }
+
+func testForbiddenDestinations(t *testing.T) {
 	v := newVictim(t)
 	for _, tc := range []struct {
 		addr   string
@@ -250,7 +252,9 @@ func TestForbiddenDestinations(t *testing.T) {
 
 // TestForbiddenNames: a name that stands for the host's loopback is not dialled,
 // whoever resolves it.
-func TestForbiddenNames(t *testing.T) {
+func TestForbiddenNames(t *testing.T) { eachWay(t, testForbiddenNames) }
+
+func testForbiddenNames(t *testing.T) {
 	v := newVictim(t)
 	var real net.Dialer
 	used := 0
@@ -300,7 +304,9 @@ func TestForbiddenNames(t *testing.T) {
 }
 
 // TestAllowLoopback: what is allowed is dialled, and the user's Control still runs.
-func TestAllowLoopback(t *testing.T) {
+func TestAllowLoopback(t *testing.T) { eachWay(t, testAllowLoopback) }
+
+func testAllowLoopback(t *testing.T) {
 	l := listenLoopback(t)
 	used := make(chan string, 1)
 	srv := &Server{

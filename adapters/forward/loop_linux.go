@@ -1,0 +1,249 @@
+package forward
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l3extract/internal/epoll"
+)
+
+// loop relays between streams and kernel sockets without a goroutine for any of them.
+// Two goroutines serve them all:
+//
+//	poll    hears from the sockets, through an epoll instance of its own
+//	ready   hears from the streams, through a list on which they are put
+//
+// Each has a buffer, which holds bytes only within one look at a pair. Whoever comes
+// second to one direction of a pair waits for the first, who waits for nothing.
+type loop struct {
+	n      *session
+	poller *epoll.Poller
+	ctx    context.Context // of the whole loop; for Control
+	end    context.CancelFunc
+	runs   sync.WaitGroup // poll, ready, and unstall while it is needed; close waits for them
+
+	wake chan struct{} // holds one wake-up of ready
+
+	mu         sync.Mutex // a leaf; guards the list of ready pairs
+	head, tail *pair
+
+	dials dials
+
+	stall sync.Mutex // a leaf; guards the pairs that wait for the packet conn
+	waits []*pair
+
+	buffers [2]*relayBuffer // of poll and of ready
+}
+
+// relayBuffer is what one read from a socket takes at most: large reads make the
+// engine's segments large. 64 KiB halves the rate downwards, 256 KiB costs a tenth of it
+// with one stream and half with eight.
+type relayBuffer [1 << 20]byte
+
+// Whose buffer.
+const (
+	ofPoll = iota
+	ofReady
+)
+
+// share is what one direction of one pair may move before others have their turn.
+const share = 4 << 20
+
+// newLoop starts a loop, or returns nil where epoll cannot be had.
+func newLoop(n *session) *loop {
+	p, err := epoll.New()
+	if err != nil {
+		n.log.Warn("no event loop, each connection gets two goroutines", "err", err)
+		return nil
+	}
+	l := &loop{n: n, poller: p, wake: make(chan struct{}, 1)}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	l.dials.init(n.dialTimeout)
+	for i := range l.buffers {
+		l.buffers[i] = new(relayBuffer)
+	}
+	l.runs.Go(func() { _ = p.Run(l.ctx) }) // poll: it fails only when ctx ends
+	l.runs.Go(l.ready)
+	return l
+}
+
+// close ends the loop, which serves no pair any more, and waits for its goroutines.
+func (l *loop) close() {
+	l.dials.close()
+	l.end()
+	_ = l.poller.Close()
+	l.runs.Wait()
+}
+
+// push puts p on the list. It may run under locks of the engine.
+func (l *loop) push(p *pair) {
+	l.mu.Lock()
+	first := l.head == nil
+	if first {
+		l.head = p
+	} else {
+		l.tail.next = p
+	}
+	l.tail = p
+	l.mu.Unlock()
+	if first {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ready serves the pairs on the list until the loop ends.
+func (l *loop) ready() {
+	for {
+		l.mu.Lock()
+		p := l.head
+		l.head, l.tail = nil, nil
+		l.mu.Unlock()
+		if p == nil {
+			select {
+			case <-l.wake:
+			case <-l.ctx.Done():
+				return
+			}
+		}
+		for p != nil {
+			next := p.next
+			p.next = nil
+			p.handle(p.bits.Swap(0)) // from here on it may be on the list again
+			p = next
+		}
+	}
+}
+
+// stalled keeps p until the packet conn takes more, which wait tells.
+func (l *loop) stalled(p *pair, wait <-chan struct{}) {
+	l.stall.Lock()
+	defer l.stall.Unlock()
+	l.waits = append(l.waits, p) // each pair once: it does nothing until then
+	if len(l.waits) > 1 {
+		return
+	}
+	l.runs.Go(func() { // unstall; close waits for it
+		select {
+		case <-wait:
+		case <-l.ctx.Done():
+		}
+		l.stall.Lock()
+		waits := l.waits
+		l.waits = nil
+		l.stall.Unlock()
+		for _, p := range waits {
+			p.post(canDown)
+		}
+	})
+}
+
+// dials are the pairs whose dial is in flight. All have the same time, so the first to
+// come is the first to be late.
+type dials struct {
+	timeout time.Duration // 0: none
+
+	mu          sync.Mutex // a leaf
+	first, last *dialing
+	timer       *time.Timer
+	closed      bool
+	late        sync.WaitGroup // calls of the timer
+}
+
+// dialing is the part of a pair that its dial needs.
+type dialing struct {
+	p          *pair
+	target     Target
+	began      time.Time
+	prev, next *dialing
+	listed     bool
+	settled    atomic.Bool // connected, failed or given up
+}
+
+func (d *dials) init(timeout time.Duration) { d.timeout = timeout }
+
+func (d *dials) add(g *dialing) {
+	if d.timeout <= 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g.prev, g.listed = d.last, true
+	if d.last != nil {
+		d.last.next = g
+	} else {
+		d.first = g
+	}
+	d.last = g
+	if d.first == g {
+		d.armLocked()
+	}
+}
+
+// armLocked has expire run when the first is late.
+func (d *dials) armLocked() {
+	if d.closed || d.timer != nil {
+		return
+	}
+	d.late.Add(1)
+	d.timer = time.AfterFunc(time.Until(d.first.began.Add(d.timeout)), d.expire)
+}
+
+func (d *dials) remove(g *dialing) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unlinkLocked(g)
+}
+
+func (d *dials) unlinkLocked(g *dialing) {
+	if !g.listed {
+		return
+	}
+	if g.prev != nil {
+		g.prev.next = g.next
+	} else {
+		d.first = g.next
+	}
+	if g.next != nil {
+		g.next.prev = g.prev
+	} else {
+		d.last = g.prev
+	}
+	g.prev, g.next, g.listed = nil, nil, false
+}
+
+// expire fails the dials that are late.
+func (d *dials) expire() {
+	defer d.late.Done()
+	var late []*dialing
+	d.mu.Lock()
+	d.timer = nil
+	for now := time.Now(); d.first != nil && now.Sub(d.first.began) >= d.timeout; {
+		late = append(late, d.first)
+		d.unlinkLocked(d.first)
+	}
+	if d.first != nil {
+		d.armLocked()
+	}
+	d.mu.Unlock()
+	for _, g := range late {
+		g.p.dialFailed(g, unix.ETIMEDOUT)
+	}
+}
+
+// close waits for expire. There are no dials any more.
+func (d *dials) close() {
+	d.mu.Lock()
+	d.closed = true
+	if d.timer != nil && d.timer.Stop() {
+		d.late.Done()
+	}
+	d.mu.Unlock()
+	d.late.Wait()
+}

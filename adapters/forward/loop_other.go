@@ -1,0 +1,21 @@
+//go:build !linux
+
+package forward
+
+import (
+	"context"
+	"net"
+
+	"l3extract/tcp"
+)
+
+// loop is Linux' alone: elsewhere each connection has two goroutines.
+type loop struct{}
+
+func newLoop(*session) *loop { return nil }
+
+func (*loop) close() {}
+
+func (*loop) take(context.Context, *tcp.Stream) bool { return false }
+
+func (*loop) adopt(*tcp.Stream, net.Conn) bool { return false }
