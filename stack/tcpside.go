@@ -92,11 +92,9 @@ func (s *Stack) clock() Clock {
 // the engine is.
 type handshaker struct{ *Stack }
 
-// Handshake implements tcp.Engine.
-func (h handshaker) Handshake(ctx context.Context, syn *netstack.SYN, opt netstack.EndpointOptions) (*netstack.Endpoint, error) {
-	// The SYN came through the engine, so there is one. It resets the client
-	// whenever ctx ends, be it before the call.
-	return h.engine.Load().Handshake(ctx, syn, opt)
+// Answer implements tcp.Engine. The SYN came through the engine, so there is one.
+func (h handshaker) Answer(syn *netstack.SYN, opt netstack.EndpointOptions, done func(*netstack.Endpoint, error)) func(error) {
+	return h.engine.Load().Answer(syn, opt, done)
 }
 
 // startSides starts what TCP, UDP and ICMP need to run; it ends with ctx.

@@ -9,6 +9,7 @@ import (
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
 	"l3extract/internal/limit"
+	"l3extract/internal/netstack"
 )
 
 const opAccept = "accept"
@@ -231,17 +232,17 @@ func (a *Acceptor) drop(w waiting) {
 	w.s.Kill(flow.Shutdown)
 }
 
-// complete runs the handshake of r and queues its stream. It is a job of the
-// crew.
+// complete answers r and queues its stream when it stands.
 func (a *Acceptor) complete(r *request) {
-	ep, err := r.Handshake(context.Background())
-	if err != nil {
-		a.places.Release(r.src.Addr(), r.dst)
-		a.table.syns.streams.Release(r.src.Addr(), r.dst)
-		return
-	}
-	s := a.table.newStream(ep, r)
-	if !a.deliver(a.queue, waiting{s: s}) {
-		a.discard(waiting{s: s})
-	}
+	r.Answer(func(ep *netstack.Endpoint, err error) {
+		if err != nil {
+			a.places.Release(r.src.Addr(), r.dst)
+			a.table.syns.streams.Release(r.src.Addr(), r.dst)
+			return
+		}
+		s := a.table.newStream(ep, r)
+		if !a.deliver(a.queue, waiting{s: s}) {
+			a.discard(waiting{s: s})
+		}
+	})
 }

@@ -191,12 +191,6 @@ func TestSYNDuringTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSYNRig(t, Config{})
 		r.listen()
-		r.table.crew.mu.Lock()
-		r.table.crew.ended = true
-		r.table.crew.mu.Unlock()
-		r.table.HandleSYN(syn(clientA, server, 1))
-		r.counted(drop.SYNLimitGlobal, 1)
-		r.held(0, 0, 0)
 		r.table.syns.close(net.ErrClosed)
 		r.table.HandleSYN(syn(clientA, server, 1))
 		r.held(0, 0, 0)

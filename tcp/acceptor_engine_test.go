@@ -116,10 +116,11 @@ func TestAcceptOnTheEngine(t *testing.T) {
 // hungry is an engine that takes the whole budget while a handshake runs.
 type hungry struct{ *side }
 
-func (e hungry) Handshake(ctx context.Context, syn *netstack.SYN, opt netstack.EndpointOptions) (*netstack.Endpoint, error) {
-	ep, err := e.engine.Handshake(ctx, syn, opt)
-	e.env.Budget.Take(budget.Datagram, 1<<20-20<<10)
-	return ep, err
+func (e hungry) Answer(syn *netstack.SYN, opt netstack.EndpointOptions, done func(*netstack.Endpoint, error)) func(error) {
+	return e.engine.Answer(syn, opt, func(ep *netstack.Endpoint, err error) {
+		e.env.Budget.Take(budget.Datagram, 1<<20-20<<10)
+		done(ep, err)
+	})
 }
 
 // TestMemoryGoneOnTheEngine has no memory for a stream once it is established.

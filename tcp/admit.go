@@ -68,12 +68,7 @@ func (a *Acceptor) admit(p *packet.Packet) bool {
 		a.offer(r)
 		return true
 	}
-	if !t.crew.start(func() { a.complete(r) }) {
-		t.syns.drop(r, errGivenUp)
-		a.places.Release(src.Addr(), dst)
-		t.syns.streams.Release(src.Addr(), dst)
-		return t.refuse(p, drop.SYNLimitGlobal, silence)
-	}
+	a.complete(r)
 	return true
 }
 

@@ -1,25 +1,21 @@
 package tcp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
-	"sync"
-	"sync/atomic"
 	"syscall"
-
-	"golang.org/x/sync/errgroup"
 
 	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/netstack"
 )
 
-// Engine is what a Table needs of the stack's engine: to answer a SYN. It waits
-// until the connection is established or ctx has ended, which resets it.
+// Engine is what a Table needs of the stack's engine: to answer a SYN, as
+// netstack.Engine does. done is called once, when the connection is established or will
+// never be; giveUp ends that wait, and resets the connection.
 type Engine interface {
-	Handshake(ctx context.Context, syn *netstack.SYN, opt netstack.EndpointOptions) (*netstack.Endpoint, error)
+	Answer(syn *netstack.SYN, opt netstack.EndpointOptions, done func(*netstack.Endpoint, error)) (giveUp func(cause error))
 }
 
 // Why a request did not become a connection.
@@ -32,18 +28,39 @@ var (
 	errMemory           = fmt.Errorf("memory limit: %w", syscall.ENOBUFS)
 )
 
-// Handshake answers the SYN and waits until the connection stands. On an error
-// the request is over: everything but its stream's place was given back, and the
-// failure counted.
-func (r *request) Handshake(ctx context.Context) (*netstack.Endpoint, error) {
+// Answer answers the SYN; done is called once, with the connection or with the reason
+// why there is none. Then the request is over: but for its stream's place everything
+// was given back, and a failure counted. giveUp ends the wait.
+func (r *request) Answer(done func(*netstack.Endpoint, error)) (giveUp func(cause error)) {
 	t := r.table
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	syn, err := t.begin(r, cancel)
+	syn, err := t.begin(r)
 	if err != nil {
-		return nil, err
+		done(nil, err)
+		return func(error) {}
 	}
-	ep, err := t.handshake(ctx, syn)
+	over := func(ep *netstack.Endpoint, err error) {
+		defer t.answers.Done()
+		done(t.over(r, ep, err))
+	}
+	size, ok := t.room()
+	if !ok {
+		t.env.sendAnswerTo(syn.Raw, reset)
+		over(nil, errMemory)
+		return func(error) {}
+	}
+	giveUp = t.engine.Answer(syn, netstack.EndpointOptions{ReceiveBuffer: size, SendBuffer: size}, over)
+	t.mu.Lock()
+	r.giveUp = giveUp
+	late := r.err // sweep or the end came before there was a way to give up
+	t.mu.Unlock()
+	if late != nil {
+		giveUp(late)
+	}
+	return giveUp
+}
+
+// over ends r, whose answer came to ep or to err.
+func (t *synTable) over(r *request, ep *netstack.Endpoint, err error) (*netstack.Endpoint, error) {
 	if err == nil && !t.grant(ep) {
 		err = errMemory
 		ep.Abort()
@@ -60,20 +77,6 @@ func (r *request) Handshake(ctx context.Context) (*netstack.Endpoint, error) {
 		return nil, err
 	}
 	return ep, nil
-}
-
-// handshake runs the engine's handshake with the buffers that the budget has.
-func (t *synTable) handshake(ctx context.Context, syn *netstack.SYN) (*netstack.Endpoint, error) {
-	size, ok := t.room()
-	if !ok {
-		t.env.sendAnswerTo(syn.Raw, reset)
-		return nil, errMemory
-	}
-	ep, err := t.engine.Handshake(ctx, syn, netstack.EndpointOptions{ReceiveBuffer: size, SendBuffer: size})
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // whatever the engine made of it
-	}
-	return ep, err
 }
 
 // room asks the budget what a stream would start with. Nothing is held for a
@@ -115,77 +118,6 @@ func causeOfFailure(err error) drop.Cause {
 		return drop.Closed
 	}
 	return drop.HandshakeFailed
-}
-
-// idleWorkers is how many goroutines of a crew wait for more work: the engine's
-// deep calls grow a fresh stack for every connection, a used one has grown.
-const idleWorkers = 8
-
-// crew runs handshakes in the background, each in a goroutine of its own,
-// because the engine's handshake waits. The number of goroutines is bounded;
-// beyond it a job is refused. stop waits for all of them.
-type crew struct {
-	workers errgroup.Group
-	jobs    chan func() // to an idle worker, unbuffered
-	idle    atomic.Int32
-	stopped chan struct{} // closed by stop
-
-	mu    sync.Mutex // a leaf; guards the start of workers against stop
-	ended bool
-}
-
-// newCrew returns a crew for that many jobs at once; a negative number is no
-// bound.
-func newCrew(limit int) *crew {
-	c := &crew{jobs: make(chan func()), stopped: make(chan struct{})}
-	if limit >= 0 {
-		limit += idleWorkers // one that is about to go idle must not cost a job
-	}
-	c.workers.SetLimit(limit)
-	return c
-}
-
-// start runs job in the background, or returns false. It never waits.
-func (c *crew) start(job func()) bool {
-	select {
-	case c.jobs <- job:
-		return true
-	default:
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return false
-	}
-	return c.workers.TryGo(func() error { // awaited by stop
-		c.work(job)
-		return nil
-	})
-}
-
-func (c *crew) work(job func()) {
-	for {
-		job()
-		if c.idle.Add(1) > idleWorkers {
-			c.idle.Add(-1)
-			return
-		}
-		select {
-		case job = <-c.jobs:
-			c.idle.Add(-1)
-		case <-c.stopped:
-			return
-		}
-	}
-}
-
-// stop ends the idle workers and waits for the others; it is called once.
-func (c *crew) stop() {
-	c.mu.Lock()
-	c.ended = true
-	c.mu.Unlock()
-	close(c.stopped)
-	_ = c.workers.Wait() // no job returns an error
 }
 
 // established makes the stream of a request whose endpoint is established.

@@ -1,10 +1,6 @@
 package tcp
 
-import (
-	"context"
-
-	"l3extract/internal/drop"
-)
+import "l3extract/internal/drop"
 
 // offer queues a pending stream for r in a lazy acceptor. It runs on the reader.
 func (a *Acceptor) offer(r *request) {
@@ -47,16 +43,15 @@ func (r *request) failed() bool {
 
 // establish turns pending streams into established ones for Accept, until the
 // acceptor ends. It is the goroutine that the first Accept of a lazy acceptor
-// starts; Table.Close waits for it. The handshakes run at once, no more of them
-// than the limit on handshakes allows, since each holds a place of that.
+// starts; Table.Close waits for it.
 func (a *Acceptor) establish() {
 	for {
 		select {
 		case w := <-a.queue:
 			if w.r.failed() {
 				a.places.Release(w.r.src.Addr(), w.r.dst)
-			} else if !a.table.crew.start(func() { a.answer(w) }) {
-				a.discard(w)
+			} else {
+				a.answer(w)
 			}
 		case <-a.done:
 			return
@@ -64,15 +59,17 @@ func (a *Acceptor) establish() {
 	}
 }
 
-// answer runs the handshake of a pending stream and queues it for Accept.
+// answer answers a pending stream, which nobody else has, and queues it for Accept when it
+// stands.
 func (a *Acceptor) answer(w waiting) {
-	if w.s.Handshake(context.Background()) != nil {
-		// The stream has ended; nobody has seen it.
-		a.places.Release(w.r.src.Addr(), w.r.dst)
-		return
-	}
-	w.r = nil
-	if !a.deliver(a.ready, w) {
-		a.discard(w)
-	}
+	w.s.answerThen(func(ok bool) {
+		if !ok {
+			a.places.Release(w.r.src.Addr(), w.r.dst)
+			return
+		}
+		w.r = nil
+		if !a.deliver(a.ready, w) {
+			a.discard(w)
+		}
+	})
 }

@@ -11,10 +11,11 @@ import (
 // Handshaker answers the SYN of a pending stream. Exactly one of its methods is
 // called, once, or none if the stream is told to give up by abandon.
 type Handshaker interface {
-	// Handshake waits until the connection is established. The stream takes
-	// over the endpoint and the budget that its buffers were granted. When ctx
-	// ends first it returns the context's cause.
-	Handshake(ctx context.Context) (*netstack.Endpoint, error)
+	// Answer calls done once, when the connection is established or will never be:
+	// on any goroutine, before it returns perhaps, and with no lock held. The stream
+	// takes over the endpoint and the budget that its buffers were granted. giveUp
+	// ends the wait with its cause.
+	Answer(done func(*netstack.Endpoint, error)) (giveUp func(cause error))
 	// Reject refuses the client in the way that fits err.
 	Reject(err error)
 }
@@ -26,8 +27,11 @@ type pending struct {
 
 	// The stream's mu guards what follows, and hs once the handshake has begun.
 
-	begun  bool                    // somebody decided
-	cancel context.CancelCauseFunc // ends the handshake under way
+	begun  bool              // somebody decided
+	over   bool              // the handshake has ended
+	ending error             // why it is to be given up, before that can be
+	then   func(ok bool)     // called when it has ended, or nil
+	giveUp func(cause error) // while it is under way
 }
 
 // Handshake answers the client's SYN and waits until the connection is established.
@@ -47,18 +51,11 @@ func (s *Stream) Handshake(ctx context.Context) error {
 			return s.opError(opHandshake, err)
 		}
 	}
-	if hctx := s.claim(ctx); hctx != nil {
-		s.shake(hctx)
-	}
+	s.beginHandshake()
 	select {
 	case <-pd.done:
 	case <-ctx.Done():
-		s.mu.Lock()
-		cancel := pd.cancel
-		s.mu.Unlock()
-		if cancel != nil {
-			cancel(context.Cause(ctx))
-		}
+		s.endHandshake(context.Cause(ctx))
 		<-pd.done // it ends at once now
 	}
 	if s.ep.Load() == nil || s.dead.Load() != nil {
@@ -67,32 +64,54 @@ func (s *Stream) Handshake(ctx context.Context) error {
 	return nil
 }
 
-// claim makes the caller the one who does the handshake, and returns the context
-// to do it under; nil if the handshake was decided before.
-func (s *Stream) claim(ctx context.Context) context.Context {
+// beginHandshake answers the SYN, unless that was decided before. It does not wait.
+func (s *Stream) beginHandshake() { s.answerThen(nil) }
+
+// answerThen is beginHandshake, and calls then, which may be nil, when the handshake has
+// ended: at once if it was decided before.
+func (s *Stream) answerThen(then func(ok bool)) {
+	pd := s.pending
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	pd := s.pending
-	if pd.begun {
-		return nil
+	begun := pd.begun
+	if !begun {
+		pd.begun, pd.then = true, then
 	}
-	pd.begun = true
-	ctx, pd.cancel = context.WithCancelCause(ctx)
-	return ctx
+	s.mu.Unlock()
+	if begun {
+		if then != nil {
+			then(false)
+		}
+		return
+	}
+	giveUp := pd.hs.Answer(s.shaken)
+	s.mu.Lock()
+	var late error
+	if !pd.over {
+		pd.giveUp, late = giveUp, pd.ending
+	}
+	s.mu.Unlock()
+	if late != nil {
+		giveUp(late)
+	}
 }
 
-// beginHandshake starts the handshake in a goroutine of the stack, which waits for
-// it, unless it was decided before.
-func (s *Stream) beginHandshake() {
-	if ctx := s.claim(context.Background()); ctx != nil {
-		s.env.Go(func() { s.shake(ctx) })
+// endHandshake gives up the handshake that is under way, if one is.
+func (s *Stream) endHandshake(cause error) {
+	s.mu.Lock()
+	pd := s.pending
+	giveUp := pd.giveUp
+	if giveUp == nil && pd.ending == nil {
+		pd.ending = cause
+	}
+	s.mu.Unlock()
+	if giveUp != nil {
+		giveUp(cause)
 	}
 }
 
-// shake does the handshake that the caller has claimed.
-func (s *Stream) shake(ctx context.Context) {
+// shaken takes the end of the handshake in.
+func (s *Stream) shaken(ep *netstack.Endpoint, err error) {
 	pd := s.pending
-	ep, err := pd.hs.Handshake(ctx)
 	if err != nil {
 		last := lasting(err)
 		s.mu.Lock()
@@ -104,13 +123,15 @@ func (s *Stream) shake(ctx context.Context) {
 		s.attach(ep)
 	}
 	s.mu.Lock()
-	cancel := pd.cancel
-	pd.cancel, pd.hs = nil, nil // with the SYN that it kept
+	then := pd.then
+	pd.over, pd.giveUp, pd.hs, pd.then = true, nil, nil, nil // with the SYN that it kept
 	s.mu.Unlock()
-	cancel(nil)
 	close(pd.done)
 	s.rsig.wake()
 	s.wsig.wake()
+	if then != nil {
+		then(err == nil)
+	}
 }
 
 // established returns the endpoint, after the handshake if it is still to be done.
@@ -184,10 +205,9 @@ func (s *Stream) abandonHandshake(reason, cause error, reject bool) bool {
 	}
 	s.dead.CompareAndSwap(nil, &last)
 	s.closing.Store(true)
-	cancel := pd.cancel
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel(cause) // shake ends the flow, with the cause if it comes first
+	if !undecided {
+		s.endHandshake(cause) // shaken ends the flow, with the cause if it comes first
 	}
 	s.end(cause)
 	if undecided {

@@ -109,7 +109,11 @@ func newSlowShake() *slowShake {
 	return &slowShake{make(chan struct{}, 1), make(chan error, 1), make(chan error, 1)}
 }
 
-func (h *slowShake) Handshake(ctx context.Context) (*netstack.Endpoint, error) {
+func (h *slowShake) Answer(done func(*netstack.Endpoint, error)) func(error) {
+	return answerBy(h.shake, done)
+}
+
+func (h *slowShake) shake(ctx context.Context) (*netstack.Endpoint, error) {
 	h.begun <- struct{}{}
 	select {
 	case err := <-h.fail:

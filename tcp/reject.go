@@ -101,14 +101,17 @@ func (e *Env) sendAnswerTo(syn []byte, a answer) {
 }
 
 // Reject refuses the request: see Stream.Reject. The first of Reject and
-// Handshake counts, but a Reject of a handshake under way ends that.
+// Answer counts, but a Reject of a handshake under way ends that.
 func (r *request) Reject(err error) {
 	t, a := r.table, answerTo(err)
 	t.mu.Lock()
 	switch r.state {
 	case answering:
-		r.cancel(errGivenUp)
+		giveUp := r.toGiveUp(nil, errGivenUp)
 		t.mu.Unlock()
+		for _, f := range giveUp {
+			f(errGivenUp)
+		}
 		return
 	case undecided:
 	default:

@@ -210,7 +210,11 @@ type engineShake struct {
 	syn *netstack.SYN
 }
 
-func (e engineShake) Handshake(ctx context.Context) (*netstack.Endpoint, error) {
+func (e engineShake) Answer(done func(*netstack.Endpoint, error)) func(error) {
+	return answerBy(e.shake, done)
+}
+
+func (e engineShake) shake(ctx context.Context) (*netstack.Endpoint, error) {
 	n, ok := e.h.env.Budget.Start()
 	if !ok {
 		return nil, net.ErrClosed

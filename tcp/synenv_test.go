@@ -54,7 +54,26 @@ type fakeEngine struct {
 	reply func(ctx context.Context, syn *netstack.SYN) (*netstack.Endpoint, error)
 }
 
-func (e *fakeEngine) Handshake(ctx context.Context, syn *netstack.SYN, _ netstack.EndpointOptions) (*netstack.Endpoint, error) {
+func (e *fakeEngine) Answer(syn *netstack.SYN, opt netstack.EndpointOptions, done func(*netstack.Endpoint, error)) func(error) {
+	return answerBy(func(ctx context.Context) (*netstack.Endpoint, error) { return e.handshake(ctx, syn, opt) }, done)
+}
+
+// answerBy makes an answer of a function that waits. Its goroutine ends when the answer
+// has, which tests await by closing the table or the stream.
+func answerBy(handshake func(context.Context) (*netstack.Endpoint, error), done func(*netstack.Endpoint, error)) func(error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go func() {
+		defer cancel(nil)
+		ep, err := handshake(ctx)
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			err = cause
+		}
+		done(ep, err)
+	}()
+	return cancel
+}
+
+func (e *fakeEngine) handshake(ctx context.Context, syn *netstack.SYN, _ netstack.EndpointOptions) (*netstack.Endpoint, error) {
 	e.mu.Lock()
 	e.syns = append(e.syns, *syn)
 	reply := e.reply

@@ -2,7 +2,6 @@ package tcp
 
 import (
 	"cmp"
-	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -31,10 +30,10 @@ type request struct {
 	syn    []byte // the kept SYN; nil once it was answered
 	isn    uint32 // its sequence number tells a retransmission from a new attempt
 	state  requestState
-	stream *Stream                 // pending; nil in an eager acceptor
-	cancel context.CancelCauseFunc // ends the handshake; set while answering
-	answer answer                  // how it was rejected
-	err    error                   // why it ended
+	stream *Stream           // pending; nil in an eager acceptor
+	giveUp func(cause error) // ends the handshake; set while answering
+	answer answer            // how it was rejected
+	err    error             // why it ended
 
 	deadline   time.Time
 	prev, next *request // in the deadlines it is on
@@ -68,7 +67,8 @@ type synTable struct {
 	// grant pays for an established endpoint; tests, which have none, replace it.
 	grant func(*netstack.Endpoint) bool
 
-	sweeps sync.WaitGroup // calls of sweep that are set for later or run
+	sweeps  sync.WaitGroup // calls of sweep that are set for later or run
+	answers sync.WaitGroup // requests in state answering
 
 	mu         sync.Mutex
 	requests   map[fourTuple]*request
@@ -147,15 +147,16 @@ func (t *synTable) add(a *Acceptor, p *packet.Packet) *request {
 	return r
 }
 
-// begin moves r from undecided to answering; cancel ends the handshake.
-func (t *synTable) begin(r *request, cancel context.CancelCauseFunc) (*netstack.SYN, error) {
+// begin moves r from undecided to answering.
+func (t *synTable) begin(r *request) (*netstack.SYN, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.state != undecided {
 		return nil, cmp.Or(r.err, errAnswering)
 	}
 	r.unlink()
-	r.state, r.cancel = answering, cancel
+	r.state = answering
+	t.answers.Add(1) // until the engine's done
 	t.waitLocked(r, &t.answering)
 	syn := &netstack.SYN{Raw: r.syn, Source: r.src, Destination: r.dst}
 	r.syn = nil
@@ -178,7 +179,7 @@ func (t *synTable) removeLocked(r *request) {
 	if r.state == rejected {
 		t.remembered--
 	}
-	r.state, r.syn, r.cancel = over, nil, nil
+	r.state, r.syn, r.giveUp = over, nil, nil
 	r.unlink()
 	if t.requests[r.fourTuple] == r {
 		delete(t.requests, r.fourTuple)
@@ -257,7 +258,7 @@ func (t *synTable) close(err error) {
 // endAll ends the chosen requests with err. The clients of those that were not
 // answered yet are refused; those of the others the engine resets.
 func (t *synTable) endAll(err error, chosen func(*request) bool) {
-	var cancels []context.CancelCauseFunc
+	var answers []func(error)
 	var dropped []*request
 	var syns [][]byte
 	t.mu.Lock()
@@ -265,7 +266,7 @@ func (t *synTable) endAll(err error, chosen func(*request) bool) {
 		switch {
 		case !chosen(r):
 		case r.state == answering:
-			cancels = append(cancels, r.cancel)
+			answers = r.toGiveUp(answers, err)
 		case r.state == undecided:
 			dropped, syns = append(dropped, r), append(syns, r.syn)
 			fallthrough
@@ -275,13 +276,23 @@ func (t *synTable) endAll(err error, chosen func(*request) bool) {
 		}
 	}
 	t.mu.Unlock()
-	for _, cancel := range cancels {
-		cancel(err)
+	for _, giveUp := range answers {
+		giveUp(err)
 	}
 	for i, r := range dropped {
 		t.handshakes.Release(r.src.Addr(), r.dst)
 		t.env.sendAnswerTo(syns[i], reset)
 	}
+}
+
+// toGiveUp adds what gives r's answer up. Whoever is about to answer it finds err and
+// does so. The caller holds the table's mu.
+func (r *request) toGiveUp(all []func(error), err error) []func(error) {
+	if r.giveUp == nil {
+		r.err = err
+		return all
+	}
+	return append(all, r.giveUp)
 }
 
 // rememberedNow returns how many rejections are remembered.

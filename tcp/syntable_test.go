@@ -282,12 +282,14 @@ func TestBeginDuringClose(t *testing.T) {
 		for _, late = range syns.requests {
 		}
 		syns.mu.Unlock()
-		if _, err := syns.begin(late, func(error) {}); err != nil {
-			t.Fatal(err)
-		}
+		ended := make(chan error, 1)
+		late.Answer(func(_ *netstack.Endpoint, err error) { ended <- err })
 		if syns.timer != nil {
 			t.Error("a timer was set after close had stopped all")
 		}
 		r.table.Close(flow.Shutdown)
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the answer ended with %v", err)
+		}
 	})
 }

@@ -1,9 +1,6 @@
 package tcp
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // deadlines is a queue of requests that all wait for the same time, so the
 // first to come is the first to expire and no heap is needed.
@@ -66,7 +63,7 @@ func (t *synTable) armLocked(at time.Time) {
 func (t *synTable) sweep() {
 	defer t.sweeps.Done()
 	var late []*request // undecided ones
-	var cancels []context.CancelCauseFunc
+	var answers []func(error)
 	t.mu.Lock()
 	t.armed, t.timer = time.Time{}, nil
 	if t.closed {
@@ -80,8 +77,8 @@ func (t *synTable) sweep() {
 		late = append(late, r)
 	}
 	for r := t.answering.expired(now); r != nil; r = t.answering.expired(now) {
-		r.unlink() // its own goroutine takes it out of the table
-		cancels = append(cancels, r.cancel)
+		r.unlink() // what gives it up takes it out of the table
+		answers = r.toGiveUp(answers, errHandshakeTimeout)
 	}
 	for r := t.answered.expired(now); r != nil; r = t.answered.expired(now) {
 		t.removeLocked(r)
@@ -95,8 +92,8 @@ func (t *synTable) sweep() {
 		}
 	}
 	t.mu.Unlock()
-	for _, cancel := range cancels {
-		cancel(errHandshakeTimeout)
+	for _, giveUp := range answers {
+		giveUp(errHandshakeTimeout)
 	}
 	for _, r := range late {
 		r.undecidedForTooLong()

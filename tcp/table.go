@@ -37,7 +37,6 @@ type Table struct {
 	key  func(netip.Addr) netip.Prefix
 	own  []netip.Addr
 	syns *synTable
-	crew *crew
 	all  *Acceptor
 
 	// newStream makes the stream of an established endpoint; tests, which have
@@ -65,7 +64,6 @@ type listener struct {
 func NewTable(cfg TableConfig) *Table {
 	t := &Table{
 		env: cfg.Env, cfg: cfg.Config, key: cfg.SourceKey, own: slices.Clone(cfg.Own),
-		crew: newCrew(cfg.Config.MaxHandshakes),
 		gone: make(chan struct{}),
 	}
 	t.syns = newSYNTable(cfg.Env, cfg.Config, cfg.Engine, cfg.SourceKey)
@@ -249,7 +247,7 @@ func (t *Table) Close(cause error) {
 			l.a.end(ended)
 		}
 		t.owned.Wait()
-		t.crew.stop()
+		t.syns.answers.Wait()
 		t.syns.sweeps.Wait()
 		close(t.gone)
 	})

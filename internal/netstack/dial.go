@@ -6,6 +6,7 @@ import (
 
 	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
 	gtcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	gwaiter "gvisor.dev/gvisor/pkg/waiter"
 )
 
 // connecting hears of the end of an active handshake.
@@ -28,8 +29,8 @@ func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort, opt End
 		return nil, err
 	}
 	defer leave()
-	ep := &Endpoint{engine: e, remote: remote}
-	tep, terr := e.stack.NewEndpoint(gtcp.ProtocolNumber, protocolOf(remote.Addr()), &ep.wq)
+	ep := &Endpoint{engine: e, remote: remote, wq: new(gwaiter.Queue)}
+	tep, terr := e.stack.NewEndpoint(gtcp.ProtocolNumber, protocolOf(remote.Addr()), ep.wq)
 	if terr != nil {
 		return nil, translate(terr)
 	}

@@ -31,7 +31,7 @@ type Notifier interface{ Notify(Event) }
 type Endpoint struct {
 	engine        *Engine
 	ep            *gtcp.Endpoint
-	wq            gwaiter.Queue
+	wq            *gwaiter.Queue
 	entry         gwaiter.Entry
 	local, remote netip.AddrPort
 	flow          *flowSeq // what the ICMP filter may know of it

@@ -74,12 +74,19 @@ type Engine struct {
 	late     atomic.Uint64 // reassemblies that ran out of time
 	port     *linkEndpoint
 
-	mu         sync.Mutex
-	forwarders map[int]*gtcp.Forwarder // by initial receive buffer
-	pending    map[tuple]chan *gtcp.ForwarderRequest
+	incoming     queuer         // the engine's TCP
+	greeting     chan struct{}  // holds one wake-up of the greeter
+	greets       sync.WaitGroup // the greeter
+	answererList []*answerer    // its own
 
-	// life ends when Close begins. calls are Handshake and Dial in progress;
-	// none is added, under mu, once life has ended.
+	mu        sync.Mutex
+	answerers map[answererKey]*answerer
+	answers   map[tuple]*answer
+	resets    []*answer // that the peer has reset
+	doomed    []doom
+
+	// life ends when Close begins. calls are Dials in progress; no call and no answer
+	// is added, under mu, once life has ended.
 	life  context.Context
 	end   context.CancelFunc
 	calls sync.WaitGroup
@@ -92,11 +99,12 @@ type Engine struct {
 // New builds an engine; it starts goroutines, which Close ends.
 func New(cfg Config) (*Engine, error) {
 	e := &Engine{
-		cfg:        cfg,
-		flows:      newFlowTable(),
-		ports:      ports{seed: maphash.MakeSeed()},
-		forwarders: make(map[int]*gtcp.Forwarder),
-		pending:    make(map[tuple]chan *gtcp.ForwarderRequest),
+		cfg:       cfg,
+		flows:     newFlowTable(),
+		ports:     ports{seed: maphash.MakeSeed()},
+		greeting:  make(chan struct{}, 1),
+		answerers: make(map[answererKey]*answerer),
+		answers:   make(map[tuple]*answer),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	opts := gstack.Options{
@@ -150,6 +158,7 @@ func (e *Engine) configure() error {
 		}
 	}
 	e.stack.SetTransportProtocolHandler(gtcp.ProtocolNumber, e.unclaimed)
+	e.incoming = e.stack.TransportProtocolInstance(gtcp.ProtocolNumber).(queuer) // as its demultiplexer does
 
 	e.port = &linkEndpoint{engine: e, link: e.cfg.Link}
 	if err := e.stack.CreateNIC(nicID, e.port); err != nil {
@@ -187,8 +196,10 @@ func (e *Engine) Close() {
 		e.mu.Unlock()
 		return
 	}
-	e.end() // ends Handshakes and Dials, which may not have an endpoint yet
+	e.end() // ends Dials, which may not have an endpoint yet
 	e.mu.Unlock()
+	e.greets.Wait()
+	e.endAnswers()
 	e.stack.Close()
 	e.calls.Wait()
 	// What a call established behind Close's back would be waited for for ever.
@@ -196,6 +207,7 @@ func (e *Engine) Close() {
 		ep.Abort()
 	}
 	e.stack.Wait()
+	e.flows.clear() // of a SYN-ACK that left after its answer had ended
 }
 
 // Undelivered returns how many segments the engine has refused, because the

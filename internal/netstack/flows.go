@@ -116,6 +116,16 @@ func (t *flowTable) remove(id tuple, f *flowSeq) {
 	s.mu.Unlock()
 }
 
+// clear forgets everything.
+func (t *flowTable) clear() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		clear(s.m)
+		s.mu.Unlock()
+	}
+}
+
 func (t *flowTable) len() int {
 	n := 0
 	for i := range t.shards {

@@ -70,6 +70,9 @@ func (e *Engine) transport(p *packet.Packet, pkt *gstack.PacketBuffer) {
 	e.current = p
 	e.dispatch[version(p.Src)].DeliverTransportPacket(gtcp.ProtocolNumber, pkt)
 	e.current = nil
+	if p.Flags&packet.RST != 0 {
+		e.resetAnswer(p)
+	}
 }
 
 // acknowledged tells the filter of ICMP errors what p acknowledges.
