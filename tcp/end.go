@@ -153,15 +153,19 @@ func (s *Stream) end(cause error) {
 		return
 	}
 	s.cause, s.endedAt = cause, s.env.Clock.Now()
-	cancel := s.cancel
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
-	}
 	s.giveBack()
 	s.env.Flows.Remove(s.id, s.FlowInfo())
 	if s.onEnd != nil {
 		s.onEnd()
+	}
+	// Last: whoever hears of the end finds everything settled. A context that was
+	// asked for meanwhile has ended already, and does so once.
+	s.mu.Lock()
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
 	}
 	s.tell()
 }

@@ -59,6 +59,20 @@ func newRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 // newIdleRig is newRig whose Server has come no further than to its first step.
 func newIdleRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 	t.Helper()
+	x, y := l3conn.Pipe(0, 0)
+	return newIdleRigOn(t, x, y, srv, cfg)
+}
+
+// newRigOn is newRig on a pipe of the test's own.
+func newRigOn(t testing.TB, x, y l3conn.Conn, srv *Server, cfg stack.Config) *rig {
+	t.Helper()
+	r := newIdleRigOn(t, x, y, srv, cfg)
+	r.cancel, r.served = r.serve()
+	return r
+}
+
+func newIdleRigOn(t testing.TB, x, y l3conn.Conn, srv *Server, cfg stack.Config) *rig {
+	t.Helper()
 	srv.goroutines = goroutines
 	r := &rig{t: t, fwd: srv, routes: make(map[netip.AddrPort]netip.AddrPort)}
 	if srv.Route == nil {
@@ -70,7 +84,6 @@ func newIdleRig(t testing.TB, srv *Server, cfg stack.Config) *rig {
 		defer r.mu.Unlock()
 		r.ended = append(r.ended, f)
 	}
-	x, y := l3conn.Pipe(0, 0)
 	r.client = runStack(t, x, stack.Config{Addrs: clientAddrs})
 	r.server = runStack(t, y, cfg)
 	r.work = srv.newSession(r.server)
