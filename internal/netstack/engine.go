@@ -73,6 +73,7 @@ type Engine struct {
 	ports    ports
 	late     atomic.Uint64 // reassemblies that ran out of time
 	port     *linkEndpoint
+	acks     acks
 
 	incoming     queuer         // the engine's TCP
 	greeting     chan struct{}  // holds one wake-up of the greeter
@@ -160,6 +161,7 @@ func (e *Engine) configure() error {
 	e.stack.SetTransportProtocolHandler(gtcp.ProtocolNumber, e.unclaimed)
 	e.incoming = e.stack.TransportProtocolInstance(gtcp.ProtocolNumber).(queuer) // as its demultiplexer does
 
+	e.acks = acks{link: e.cfg.Link, hold: ackHold}
 	e.port = &linkEndpoint{engine: e, link: e.cfg.Link}
 	if err := e.stack.CreateNIC(nicID, e.port); err != nil {
 		return fmt.Errorf("netstack: interface: %s", err)
@@ -207,6 +209,7 @@ func (e *Engine) Close() {
 		ep.Abort()
 	}
 	e.stack.Wait()
+	e.acks.close()
 	e.flows.clear() // of a SYN-ACK that left after its answer had ended
 }
 

@@ -16,6 +16,7 @@ type flowSeq struct {
 	iss atomic.Uint32 // our initial sequence number
 	una atomic.Uint32 // highest acknowledgement seen; iss+1 at first
 	out atomic.Uint64 // bytes that the engine accepted for sending
+	ack ackState
 }
 
 // started keeps the sequence number of our SYN or SYN-ACK.

@@ -1,7 +1,6 @@
 package netstack
 
 import (
-	"net/netip"
 	"sync/atomic"
 
 	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
@@ -86,7 +85,9 @@ func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.E
 	n := 0
 	for _, pkt := range pkts.AsSlice() {
 		if pkt.GSOOptions.Type != gstack.GSONone && pkt.GSOOptions.NeedsCsum {
-			l.segment(pkt)
+			if !l.engine.acks.take(l.engine.flows.get(tupleOfPacket(pkt)), pkt) {
+				l.segment(pkt)
+			}
 			n++
 			continue
 		}
@@ -127,21 +128,20 @@ func lateReassembly(pkt *gstack.PacketBuffer) bool {
 	return false
 }
 
-// note learns our initial sequence number from a SYN or SYN-ACK of ours.
+// note learns our initial sequence number from a SYN or SYN-ACK of ours, and hears of
+// our resets.
 func (l *linkEndpoint) note(pkt *gstack.PacketBuffer) {
 	h := gheader.TCP(pkt.TransportHeader().Slice())
-	if len(h) < gheader.TCPMinimumSize || h.Flags()&gheader.TCPFlagSyn == 0 {
+	switch {
+	case len(h) < gheader.TCPMinimumSize:
+		return
+	case h.Flags()&gheader.TCPFlagRst != 0:
+		if f := l.engine.flows.get(tupleOfPacket(pkt)); f != nil {
+			l.engine.acks.drop(f) // nothing is said behind a reset
+		}
+		return
+	case h.Flags()&gheader.TCPFlagSyn == 0:
 		return
 	}
-	var src, dst netip.Addr
-	if n := pkt.NetworkHeader().Slice(); pkt.NetworkProtocolNumber == gheader.IPv4ProtocolNumber {
-		src, _ = netip.AddrFromSlice(n[12:16])
-		dst, _ = netip.AddrFromSlice(n[16:20])
-	} else {
-		src, _ = netip.AddrFromSlice(n[8:24])
-		dst, _ = netip.AddrFromSlice(n[24:40])
-	}
-	l.engine.flows.start(tuple{
-		netip.AddrPortFrom(src, h.SourcePort()), netip.AddrPortFrom(dst, h.DestinationPort()),
-	}, h.SequenceNumber())
+	l.engine.flows.start(tupleOfPacket(pkt), h.SequenceNumber()).ack.last.Store(h.AckNumber())
 }

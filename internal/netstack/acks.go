@@ -1,0 +1,247 @@
+package netstack
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"l3extract/internal/link"
+	"l3extract/l3conn"
+)
+
+// The engine acknowledges what it gets at once. Most small requests are answered soon,
+// and the answer acknowledges them again, so an acknowledgement alone is held for a
+// moment and dropped if anything else of its connection leaves meanwhile (RFC 9293,
+// 3.8.6.3; RFC 1122, 4.2.3.2). For a relay this is a tenth of what a short connection
+// costs, and a third of the packets of a ping-pong.
+const (
+	// ackHold is how long: longer than a server on the same network takes under load,
+	// half of what Linux waits, and a tenth of the shortest time after which a sender
+	// repeats itself.
+	ackHold = 20 * time.Millisecond
+	// ackQuick is how many acknowledgements leave at once after one that was held in
+	// vain: its peer sends without being answered, or waits for it (RFC 896).
+	ackQuick = 16
+)
+
+// heldAck is an acknowledgement that waits, with its headers as the engine made them.
+type heldAck struct {
+	flow       *flowSeq
+	until      time.Time
+	prev, next *heldAck
+	seg        l3conn.Segment
+	headers    [2 * 60]byte
+}
+
+var heldAcks = sync.Pool{New: func() any { return new(heldAck) }}
+
+// acks holds acknowledgements. As all wait for the same time, the first to come is the
+// first to leave. There are at most as many as connections.
+type acks struct {
+	link *link.Link
+	hold time.Duration // 0: none is held
+
+	mu          sync.Mutex // a leaf; guards flowSeq.ack too
+	first, last *heldAck
+	timer       *time.Timer // nil: not set
+	closed      bool
+	leaving     sync.WaitGroup // calls of the timer
+}
+
+// ackState is what acks knows of a connection.
+type ackState struct {
+	held  *heldAck // under the mu of acks
+	some  atomic.Bool
+	last  atomic.Uint32 // the acknowledgement that left last
+	quick atomic.Int32  // how many are not to be held
+}
+
+// take looks at a TCP packet that is about to leave and holds it, if it is an
+// acknowledgement that something else will probably carry.
+func (a *acks) take(f *flowSeq, pkt *gstack.PacketBuffer) bool {
+	h := gheader.TCP(pkt.TransportHeader().Slice())
+	if f == nil || len(h) < gheader.TCPMinimumSize {
+		return false
+	}
+	ack := h.AckNumber()
+	if f.ack.some.Load() {
+		a.drop(f) // this one says the same or more
+	}
+	last := f.ack.last.Load()
+	if a.hold <= 0 || h.Flags() != gheader.TCPFlagAck || pkt.Data().Size() > 0 || !a.worthwhile(f, h, ack-last) {
+		f.ack.last.Store(ack)
+		return false
+	}
+	if f.ack.quick.Load() > 0 {
+		f.ack.quick.Add(-1)
+		f.ack.last.Store(ack)
+		return false
+	}
+	return a.keep(f, pkt)
+}
+
+// worthwhile reports whether an acknowledgement of n bytes may wait: only one of less
+// than a segment that says nothing else. One of nothing repeats itself for a reason, and
+// what tells of gaps is urgent (RFC 5681, 4.2).
+func (a *acks) worthwhile(f *flowSeq, h gheader.TCP, n uint32) bool {
+	return n > 0 && n < uint32(a.link.MTU()/2) && !hasSACK(h.Options()) && f.una.Load() != f.iss.Load()
+}
+
+// hasSACK reports whether the options of a TCP header have blocks of SACK.
+func hasSACK(o []byte) bool {
+	for len(o) > 0 {
+		switch o[0] {
+		case gheader.TCPOptionEOL:
+			return false
+		case gheader.TCPOptionNOP:
+			o = o[1:]
+			continue
+		case gheader.TCPOptionSACK:
+			return true
+		}
+		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
+			return true // nothing that the engine makes
+		}
+		o = o[o[1]:]
+	}
+	return false
+}
+
+// keep holds pkt.
+func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
+	ip, tcp := pkt.NetworkHeader().Slice(), pkt.TransportHeader().Slice()
+	held := heldAcks.Get().(*heldAck)
+	n := copy(held.headers[:], ip)
+	n += copy(held.headers[n:], tcp)
+	if n < len(ip)+len(tcp) {
+		heldAcks.Put(held)
+		return false
+	}
+	held.seg = l3conn.Segment{
+		Parts:          append(held.seg.Parts[:0], held.headers[:n]),
+		Checksum:       l3conn.ChecksumPartial,
+		ChecksumStart:  uint16(len(ip)),
+		ChecksumOffset: gheader.TCPChecksumOffset,
+	}
+	held.flow, held.until = f, time.Now().Add(a.hold)
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		a.free(held)
+		return true // the engine is ending: nobody waits for it
+	}
+	f.ack.held = held
+	f.ack.some.Store(true)
+	held.prev = a.last
+	if a.last != nil {
+		a.last.next = held
+	} else {
+		a.first = held
+	}
+	a.last = held
+	if a.timer == nil {
+		a.armLocked()
+	}
+	a.mu.Unlock()
+	return true
+}
+
+func (a *acks) armLocked() {
+	a.leaving.Add(1)
+	a.timer = time.AfterFunc(time.Until(a.first.until), a.leave)
+}
+
+// drop forgets the acknowledgement that is held for f, if one is.
+func (a *acks) drop(f *flowSeq) {
+	a.mu.Lock()
+	held := f.ack.held
+	if held != nil {
+		a.unlinkLocked(held)
+	}
+	a.mu.Unlock()
+	if held != nil {
+		a.free(held)
+	}
+}
+
+// unlinkLocked takes held out.
+func (a *acks) unlinkLocked(held *heldAck) {
+	held.flow.ack.held = nil
+	held.flow.ack.some.Store(false)
+	if held.prev != nil {
+		held.prev.next = held.next
+	} else {
+		a.first = held.next
+	}
+	if held.next != nil {
+		held.next.prev = held.prev
+	} else {
+		a.last = held.prev
+	}
+	held.prev, held.next = nil, nil
+}
+
+func (a *acks) free(held *heldAck) {
+	held.flow = nil
+	heldAcks.Put(held)
+}
+
+// leave sends what has waited long enough. It is run by the timer.
+func (a *acks) leave() {
+	defer a.leaving.Done()
+	var late *heldAck
+	a.mu.Lock()
+	a.timer = nil
+	for now := time.Now(); a.first != nil && !a.first.until.After(now); {
+		held := a.first
+		a.unlinkLocked(held)
+		held.next, late = late, held
+	}
+	if a.first != nil && !a.closed {
+		a.armLocked()
+	}
+	a.mu.Unlock()
+	for late != nil {
+		held := late
+		late, held.next = held.next, nil
+		f := held.flow
+		f.ack.quick.Store(ackQuick)
+		tcp := held.headers[held.seg.ChecksumStart:]
+		f.ack.last.Store(binary.BigEndian.Uint32(tcp[8:]))
+		a.link.SendSegment(&held.seg)
+		a.free(held)
+	}
+}
+
+// close drops what is held and waits for leave.
+func (a *acks) close() {
+	a.mu.Lock()
+	a.closed = true
+	if a.timer != nil && a.timer.Stop() {
+		a.leaving.Done()
+	}
+	for a.first != nil {
+		a.unlinkLocked(a.first)
+	}
+	a.mu.Unlock()
+	a.leaving.Wait()
+}
+
+// tupleOfPacket names the connection of a packet of ours.
+func tupleOfPacket(pkt *gstack.PacketBuffer) tuple {
+	h := gheader.TCP(pkt.TransportHeader().Slice())
+	var src, dst netip.Addr
+	if n := pkt.NetworkHeader().Slice(); pkt.NetworkProtocolNumber == gheader.IPv4ProtocolNumber {
+		src, _ = netip.AddrFromSlice(n[12:16])
+		dst, _ = netip.AddrFromSlice(n[16:20])
+	} else {
+		src, _ = netip.AddrFromSlice(n[8:24])
+		dst, _ = netip.AddrFromSlice(n[24:40])
+	}
+	return tuple{netip.AddrPortFrom(src, h.SourcePort()), netip.AddrPortFrom(dst, h.DestinationPort())}
+}
