@@ -23,11 +23,15 @@ type Conn struct {
 	faultyIn, faultyOut         bool
 	readDeadline, writeDeadline *deadline
 	taken                       [batchSize]*held // the reader's
-	closing                     sync.Once
-	closeErr                    error
-	mu                          sync.Mutex    // held for a moment; before the lock of a line; guards what follows
-	closed                      bool          // no goroutine is started any more
-	pumping, sending            chan struct{} // closed when that goroutine has ended; nil while there is none
+
+	closing  sync.Once
+	closeErr error
+
+	mu     sync.Mutex // before the lock of a line; guards what follows
+	closed bool       // no goroutine is started any more
+	// pumping and sending are closed when that goroutine has ended, and nil while
+	// there is none.
+	pumping, sending chan struct{}
 }
 
 // New returns conn with faults. It starts nothing: goroutines begin with the

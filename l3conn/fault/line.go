@@ -40,7 +40,8 @@ func (l *line) init(d Direction, seed, stream uint64) {
 func (l *line) now() int64 { return int64(time.Since(l.epoch)) }
 
 // judgeLocked decides about a packet of size bytes: what is to be done to it,
-// how many of it go on, and when they leave. Those are under way from now on.
+// how many of it go on, and when they leave. Those are under way from now on. now
+// was read under the lock: an older one would look like a queue.
 func (l *line) judgeLocked(size int, now int64) (f fate, copies int, due int64) {
 	l.counts.Packets++
 	f = l.dice.throw()

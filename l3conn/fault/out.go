@@ -80,7 +80,6 @@ type writing struct {
 	c     *Conn
 	mtu   int
 	ready error // why nothing can be written
-	now   int64
 
 	pkts    [][]byte
 	from    []int // which packet or segment of the caller's each of pkts is
@@ -94,7 +93,7 @@ var writings = sync.Pool{New: func() any { return new(writing) }}
 
 func (c *Conn) startWriting() *writing {
 	w := writings.Get().(*writing)
-	w.c, w.mtu, w.now = c, l3conn.MaxSegment, c.out.now()
+	w.c, w.mtu = c, l3conn.MaxSegment
 	if m := c.below.MTU(); m > 0 {
 		w.mtu = min(w.mtu, m)
 	}
@@ -168,12 +167,12 @@ func (w *writing) add(i int, p []byte, own *held) error {
 				own.free()
 			}
 		} else {
-			l.pushLocked(p, own, w.now)
+			l.pushLocked(p, own, l.now())
 		}
 		l.mu.Unlock()
 		return nil
 	}
-	f, copies, _ := l.judgeLocked(len(p), w.now)
+	f, copies, _ := l.judgeLocked(len(p), 0) // no matter when
 	l.mu.Unlock()
 	if copies == 0 {
 		if own != nil {

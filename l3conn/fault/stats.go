@@ -2,7 +2,7 @@ package fault
 
 // Stats are the counters of a Conn since New.
 type Stats struct {
-	In, Out Counts
+	In, Out Counts // of packets read, and of those written
 }
 
 // Counts are the counters of one direction, in packets. At every moment
