@@ -29,6 +29,7 @@ import (
 //	CloseTimeout               30 s         none
 //	TimeWait                   0            an error
 //	Congestion                 Reno         -
+//	Recovery                   SACK         -
 //	KeepAlive                  off          off
 //	DialKeepAlive              15 s         off
 //	UserTimeout                off          off
@@ -124,6 +125,9 @@ type Config struct {
 	// Congestion is the congestion control of new streams. Default: Reno.
 	Congestion Congestion
 
+	// Recovery is how the stack finds out that segments were lost. Default: SACK.
+	Recovery Recovery
+
 	// KeepAlive is the idle time and the interval of keepalive probes on
 	// accepted streams. Default, and negative: none.
 	KeepAlive time.Duration
@@ -163,6 +167,26 @@ func (c Congestion) String() string {
 		return "cubic"
 	}
 	return fmt.Sprintf("Congestion(%d)", uint8(c))
+}
+
+// Recovery names a way to tell lost segments from late ones.
+type Recovery uint8
+
+// The ways of loss detection.
+const (
+	SACK Recovery = iota // three acknowledgements beyond it, RFC 6675
+	RACK                 // time, and a probe of the tail, RFC 8985
+)
+
+// String returns "sack" or "rack".
+func (r Recovery) String() string {
+	switch r {
+	case SACK:
+		return "sack"
+	case RACK:
+		return "rack"
+	}
+	return fmt.Sprintf("Recovery(%d)", uint8(r))
 }
 
 // Resolved checks c, which may be nil, and returns a copy in which every field
@@ -236,6 +260,7 @@ func (c *Config) validate() error {
 		{"HopLimit", c.HopLimit, 0, 255},
 		{"TrafficClass", c.TrafficClass, 0, 255},
 		{"Congestion", int(c.Congestion), 0, int(Cubic)},
+		{"Recovery", int(c.Recovery), 0, int(RACK)},
 	} {
 		if f.val < f.min || f.val > f.max {
 			return fmt.Errorf("tcp: Config.%s is %d, %s", f.name, f.val, allowed(f.min, f.max))

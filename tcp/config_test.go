@@ -11,7 +11,7 @@ import (
 // zeroByDefault are the fields whose default is their zero value; every other
 // one must be filled in by defaults.
 var zeroByDefault = map[string]bool{
-	"LazyHandshake": true, "Admit": true, "TimeWait": true, "Congestion": true, "TrafficClass": true,
+	"LazyHandshake": true, "Admit": true, "TimeWait": true, "Congestion": true, "Recovery": true, "TrafficClass": true,
 }
 
 func TestDefaultsCoverEveryField(t *testing.T) {
