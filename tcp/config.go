@@ -29,7 +29,7 @@ import (
 //	CloseTimeout               30 s         none
 //	TimeWait                   0            an error
 //	Congestion                 Reno         -
-//	Recovery                   SACK         -
+//	Recovery                   RACK         -
 //	KeepAlive                  off          off
 //	DialKeepAlive              15 s         off
 //	UserTimeout                off          off
@@ -125,7 +125,7 @@ type Config struct {
 	// Congestion is the congestion control of new streams. Default: Reno.
 	Congestion Congestion
 
-	// Recovery is how the stack finds out that segments were lost. Default: SACK.
+	// Recovery is how the stack finds out that segments were lost. Default: RACK.
 	Recovery Recovery
 
 	// KeepAlive is the idle time and the interval of keepalive probes on
@@ -174,17 +174,17 @@ type Recovery uint8
 
 // The ways of loss detection.
 const (
-	SACK Recovery = iota // three acknowledgements beyond it, RFC 6675
-	RACK                 // time, and a probe of the tail, RFC 8985
+	RACK Recovery = iota // time, and a probe of the tail, RFC 8985
+	SACK                 // three acknowledgements beyond it, RFC 6675
 )
 
-// String returns "sack" or "rack".
+// String returns "rack" or "sack".
 func (r Recovery) String() string {
 	switch r {
-	case SACK:
-		return "sack"
 	case RACK:
 		return "rack"
+	case SACK:
+		return "sack"
 	}
 	return fmt.Sprintf("Recovery(%d)", uint8(r))
 }
@@ -260,7 +260,7 @@ func (c *Config) validate() error {
 		{"HopLimit", c.HopLimit, 0, 255},
 		{"TrafficClass", c.TrafficClass, 0, 255},
 		{"Congestion", int(c.Congestion), 0, int(Cubic)},
-		{"Recovery", int(c.Recovery), 0, int(RACK)},
+		{"Recovery", int(c.Recovery), 0, int(SACK)},
 	} {
 		if f.val < f.min || f.val > f.max {
 			return fmt.Errorf("tcp: Config.%s is %d, %s", f.name, f.val, allowed(f.min, f.max))

@@ -120,6 +120,7 @@ func TestResolvedLeavesTheOriginal(t *testing.T) {
 func TestNames(t *testing.T) {
 	for _, tc := range []struct{ got, want string }{
 		{Reno.String(), "reno"}, {Cubic.String(), "cubic"}, {Congestion(7).String(), "Congestion(7)"},
+		{RACK.String(), "rack"}, {SACK.String(), "sack"}, {Recovery(7).String(), "Recovery(7)"},
 		{Accept.String(), "accept"}, {Refuse.String(), "refuse"}, {Drop.String(), "drop"}, {Verdict(7).String(), "Verdict(7)"},
 	} {
 		if tc.got != tc.want {
