@@ -152,7 +152,12 @@ type Config struct {
 // Congestion names a congestion control.
 type Congestion uint8
 
-// The congestion controls.
+// The congestion controls. Reno is the default because over the grid of bench/lossgrid
+// neither is ahead: with RACK it reaches 0.91 of the best in the mean of the rows, CUBIC
+// 0.89. Reno falls below 0.8 on a clean path of 1 ms to a peer without DSACK (0.64) and
+// where 50 ms leave it little time to grow again (0.67, 0.79); CUBIC where 1 % is lost
+// in 1 ms (0.69, 0.75). For a long fat path choose CUBIC, but on 64-bit systems only:
+// the engine's window has no bound, and in hours without a loss could outgrow 32 bits.
 const (
 	Reno  Congestion = iota // NewReno, RFC 6582
 	Cubic                   // CUBIC, RFC 9438
@@ -172,7 +177,12 @@ func (c Congestion) String() string {
 // Recovery names a way to tell lost segments from late ones.
 type Recovery uint8
 
-// The ways of loss detection.
+// The ways of loss detection. RACK is the default because of bench/lossgrid: where
+// packets are lost or reordered within 1 ms it brings 2 to 7 times what SACK alone
+// does, and within 50 ms about as much. On a clean path it costs nothing where
+// the peer sends DSACK, as kernels do, and over a plain pipe; between two Stacks on a
+// clean path of 1 ms it has 0.6 to 0.9 of the rate, for probes in vain, of which
+// internal/netstack prevents most.
 const (
 	RACK Recovery = iota // time, and a probe of the tail, RFC 8985
 	SACK                 // three acknowledgements beyond it, RFC 6675
