@@ -153,11 +153,12 @@ type Config struct {
 type Congestion uint8
 
 // The congestion controls. Reno is the default because over the grid of bench/lossgrid
-// neither is ahead: with RACK it reaches 0.91 of the best in the mean of the rows, CUBIC
-// 0.89. Reno falls below 0.8 on a clean path of 1 ms to a peer without DSACK (0.64) and
-// where 50 ms leave it little time to grow again (0.67, 0.79); CUBIC where 1 % is lost
-// in 1 ms (0.69, 0.75). For a long fat path choose CUBIC, but on 64-bit systems only:
-// the engine's window has no bound, and in hours without a loss could outgrow 32 bits.
+// neither is ahead: with RACK it reaches 0.89 of the best in the mean of the rows, CUBIC
+// 0.88, and each falls below 0.8 in three of twelve. Reno does on a clean path of 1 ms to
+// a peer without DSACK (0.64) and where 50 ms leave it little time to grow again (0.59,
+// 0.77), CUBIC where 1 % is lost (0.69, 0.73, 0.75). For a long fat path choose CUBIC, but
+// on 64-bit systems only: the engine's window has no bound, and in hours without a loss
+// could outgrow 32 bits.
 const (
 	Reno  Congestion = iota // NewReno, RFC 6582
 	Cubic                   // CUBIC, RFC 9438
