@@ -73,8 +73,8 @@ func (t *tcpSide) spawn(f func()) {
 func (s *Stack) newEngine() (*netstack.Engine, error) {
 	return netstack.New(netstack.Config{
 		Link: s.link, Handler: engineHandler{s},
-		Congestion: s.cfg.TCP.Congestion.String(),
-		TimeWait:   s.cfg.TCP.TimeWait, FinWait2: finWait2, MaxRetries: maxRetries,
+		Congestion: s.cfg.TCP.Congestion.String(), RACK: s.cfg.TCP.Recovery == tcp.RACK,
+		TimeWait: s.cfg.TCP.TimeWait, FinWait2: finWait2, MaxRetries: maxRetries,
 		ReceiveBuffer: budget.StartSize, SendBuffer: budget.StartSize,
 		Clock: s.clock(), Random: s.cfg.Rand,
 	})

@@ -29,6 +29,7 @@ import (
 //	CloseTimeout               30 s         none
 //	TimeWait                   0            an error
 //	Congestion                 Reno         -
+//	Recovery                   RACK         -
 //	KeepAlive                  off          off
 //	DialKeepAlive              15 s         off
 //	UserTimeout                off          off
@@ -124,6 +125,9 @@ type Config struct {
 	// Congestion is the congestion control of new streams. Default: Reno.
 	Congestion Congestion
 
+	// Recovery is how the stack finds out that segments were lost. Default: RACK.
+	Recovery Recovery
+
 	// KeepAlive is the idle time and the interval of keepalive probes on
 	// accepted streams. Default, and negative: none.
 	KeepAlive time.Duration
@@ -148,7 +152,13 @@ type Config struct {
 // Congestion names a congestion control.
 type Congestion uint8
 
-// The congestion controls.
+// The congestion controls. Reno is the default because over the grid of bench/lossgrid
+// neither is ahead: with RACK it reaches 0.89 of the best in the mean of the rows, CUBIC
+// 0.88, and each falls below 0.8 in three of twelve. Reno does on a clean path of 1 ms to
+// a peer without DSACK (0.64) and where 50 ms leave it little time to grow again (0.59,
+// 0.77), CUBIC where 1 % is lost (0.69, 0.73, 0.75). For a long fat path choose CUBIC, but
+// on 64-bit systems only: the engine's window has no bound, and in hours without a loss
+// could outgrow 32 bits.
 const (
 	Reno  Congestion = iota // NewReno, RFC 6582
 	Cubic                   // CUBIC, RFC 9438
@@ -163,6 +173,31 @@ func (c Congestion) String() string {
 		return "cubic"
 	}
 	return fmt.Sprintf("Congestion(%d)", uint8(c))
+}
+
+// Recovery names a way to tell lost segments from late ones.
+type Recovery uint8
+
+// The ways of loss detection. RACK is the default because of bench/lossgrid: where
+// packets are lost or reordered within 1 ms it brings 2 to 7 times what SACK alone
+// does, and within 50 ms about as much. On a clean path it costs nothing where
+// the peer sends DSACK, as kernels do, and over a plain pipe; between two Stacks on a
+// clean path of 1 ms it has 0.6 to 0.9 of the rate, for probes in vain, of which
+// internal/netstack prevents most.
+const (
+	RACK Recovery = iota // time, and a probe of the tail, RFC 8985
+	SACK                 // three acknowledgements beyond it, RFC 6675
+)
+
+// String returns "rack" or "sack".
+func (r Recovery) String() string {
+	switch r {
+	case RACK:
+		return "rack"
+	case SACK:
+		return "sack"
+	}
+	return fmt.Sprintf("Recovery(%d)", uint8(r))
 }
 
 // Resolved checks c, which may be nil, and returns a copy in which every field
@@ -236,6 +271,7 @@ func (c *Config) validate() error {
 		{"HopLimit", c.HopLimit, 0, 255},
 		{"TrafficClass", c.TrafficClass, 0, 255},
 		{"Congestion", int(c.Congestion), 0, int(Cubic)},
+		{"Recovery", int(c.Recovery), 0, int(SACK)},
 	} {
 		if f.val < f.min || f.val > f.max {
 			return fmt.Errorf("tcp: Config.%s is %d, %s", f.name, f.val, allowed(f.min, f.max))

@@ -11,7 +11,7 @@ import (
 // zeroByDefault are the fields whose default is their zero value; every other
 // one must be filled in by defaults.
 var zeroByDefault = map[string]bool{
-	"LazyHandshake": true, "Admit": true, "TimeWait": true, "Congestion": true, "TrafficClass": true,
+	"LazyHandshake": true, "Admit": true, "TimeWait": true, "Congestion": true, "Recovery": true, "TrafficClass": true,
 }
 
 func TestDefaultsCoverEveryField(t *testing.T) {
@@ -120,6 +120,7 @@ func TestResolvedLeavesTheOriginal(t *testing.T) {
 func TestNames(t *testing.T) {
 	for _, tc := range []struct{ got, want string }{
 		{Reno.String(), "reno"}, {Cubic.String(), "cubic"}, {Congestion(7).String(), "Congestion(7)"},
+		{RACK.String(), "rack"}, {SACK.String(), "sack"}, {Recovery(7).String(), "Recovery(7)"},
 		{Accept.String(), "accept"}, {Refuse.String(), "refuse"}, {Drop.String(), "drop"}, {Verdict(7).String(), "Verdict(7)"},
 	} {
 		if tc.got != tc.want {

@@ -120,8 +120,9 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Congestion == "cubic" {
 		opts.TransportProtocols[0] = gtcp.NewProtocolCUBIC
 	}
+	opts.Clock = patientClock{gtcpip.NewStdClock()}
 	if cfg.Clock != nil {
-		opts.Clock = engineClock{cfg.Clock, cfg.Clock.Now()}
+		opts.Clock = patientClock{engineClock{cfg.Clock, cfg.Clock.Now()}}
 	}
 	if cfg.Random != nil {
 		opts.SecureRNG = cfg.Random
