@@ -62,6 +62,17 @@ func (c *icmpSide) source(client netip.Addr) netip.Addr {
 	return a
 }
 
+// HopAddr returns the own address from which the Stack reports to client that the hops
+// of a packet came to an end here; hop is false when it is no hop for that client,
+// because it is Transparent or has no address of the family. Whoever sends a client's
+// packet on behind a Stack that is one sends it with one hop less.
+func (s *Stack) HopAddr(client netip.Addr) (addr netip.Addr, hop bool) {
+	if !s.cfg.ICMP.Transparent {
+		addr = s.icmp.source(client)
+	}
+	return addr, addr.IsValid()
+}
+
 // mayReport is the rate of the errors that are sent to an address.
 func (c *icmpSide) mayReport(to netip.Addr) bool { return c.out.Allow(to, c.stack.cfg.Clock.Now()) }
 
@@ -81,11 +92,11 @@ func (c *icmpSide) report(from netip.Addr, kind packet.Unreachable, p *packet.Pa
 // expired deals with a packet whose hops end here, if the Stack is one: a router
 // looks at that before anything else. It reports whether the packet is done with.
 func (c *icmpSide) expired(p *packet.Packet) bool {
-	if c.stack.cfg.ICMP.Transparent || c.own[p.Dst] || p.Dst.IsMulticast() || p.Dst == broadcast {
+	if c.own[p.Dst] || p.Dst.IsMulticast() || p.Dst == broadcast {
 		return false
 	}
-	from := c.source(p.Src)
-	if !from.IsValid() {
+	from, hop := c.stack.HopAddr(p.Src)
+	if !hop {
 		return false
 	}
 	c.stack.drops.Add(drop.TTLExpired)

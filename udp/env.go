@@ -20,6 +20,10 @@ type Output interface {
 	WriteDatagram(b []byte) bool // UDP
 }
 
+// icmpRate is the default of the ICMP errors that one source may cause each second,
+// and at once.
+const icmpRate = 100
+
 // Env is what package stack gives to a Table; nobody else can make one. Fields
 // with a default may be left zero.
 type Env struct {

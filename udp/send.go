@@ -77,7 +77,7 @@ func (t *Table) loop(s *Socket, from, to netip.AddrPort, payload []byte) {
 	t.mu.Lock()
 	r := t.own.find(&t.env, from, to)
 	t.mu.Unlock()
-	if r != nil && r.enqueue(from, to, payload) != drop.Closed {
+	if r != nil && r.enqueue(from, to, payload, 0) != drop.Closed {
 		return
 	}
 	t.env.Drops.Add(drop.OwnAddressUnreachable)

@@ -19,6 +19,10 @@ type Msg struct {
 	// Size is the length of a received payload before it was cut, in bytes.
 	// WriteMsg ignores it.
 	Size int
+	// HopLimit is the TTL or hop limit with which a received datagram arrived, 0 if
+	// it came from inside the stack. Who sends it on as a router does so with one
+	// less. WriteMsg ignores it.
+	HopLimit uint8
 }
 
 // Truncated tells whether the received payload was longer than the buffer.
@@ -37,7 +41,7 @@ func (s *Socket) ReadMsg(b []byte) (Msg, error) {
 	if err != nil {
 		return Msg{}, s.opError(opRead, nil, err)
 	}
-	m := Msg{Source: d.src, Destination: d.dst, Size: d.n}
+	m := Msg{Source: d.src, Destination: d.dst, Size: d.n, HopLimit: d.hops}
 	m.Payload = b[:copy(b, d.payload())]
 	s.release(d)
 	return m, nil
@@ -126,12 +130,13 @@ func (s *Socket) release(d *datagram) {
 // enqueue puts a copy of a received datagram into the queue, on the goroutine
 // that reads the conn: it never waits. It returns why the datagram was dropped,
 // which it has counted, and drop.Closed uncounted when the Socket has ended.
-func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte) drop.Cause {
+func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8) drop.Cause {
 	cost := sizes[classOf(len(payload))]
 	if !s.t.memory.take(cost) {
 		return s.lose(drop.UDPMemory)
 	}
 	d := newDatagram(src, dst, payload)
+	d.hops = hops
 	s.mu.Lock()
 	cause := drop.None
 	switch {

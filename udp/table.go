@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -9,6 +8,7 @@ import (
 
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
+	"l3extract/internal/limit"
 	"l3extract/internal/packet"
 )
 
@@ -71,8 +71,8 @@ func NewTable(cfg *Config, env Env) (*Table, error) {
 	}
 	t.start = t.env.Now()
 	if t.env.AllowICMP == nil {
-		r := &ration{seed: maphash.MakeSeed()}
-		t.env.AllowICMP = func(to netip.Addr) bool { return r.allow(t.env.SourceKey(to), t.now()) }
+		r := limit.NewRate(icmpRate, icmpRate, t.env.SourceKey)
+		t.env.AllowICMP = func(to netip.Addr) bool { return r.Allow(to, t.env.Now()) }
 	}
 	t.memory.limit, t.memory.budget = t.cfg.TotalQueueBytes, t.env.Budget
 	t.acceptor = newAcceptor(t)
@@ -108,7 +108,7 @@ func (t *Table) HandlePacket(p *packet.Packet) {
 			}
 			continue // another goroutine has just opened it
 		}
-		if s.enqueue(src, dst, p.Payload) != drop.Closed {
+		if s.enqueue(src, dst, p.Payload, p.TTL) != drop.Closed {
 			return
 		}
 	}

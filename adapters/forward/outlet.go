@@ -11,6 +11,7 @@ type outlet struct {
 	conn net.PacketConn
 	ap   addrPortConn    // conn, if it is one
 	raw  syscall.RawConn // of a socket whose readability can be waited for, else nil
+	v6   bool            // what raw is
 }
 
 // addrPortConn is what a *net.UDPConn and its like offer beside net.PacketConn:
@@ -24,13 +25,17 @@ func newOutlet(pc net.PacketConn) *outlet {
 	o := &outlet{conn: pc}
 	o.ap, _ = pc.(addrPortConn)
 	o.raw = rawConn(pc)
+	o.prepare()
 	return o
 }
 
-// send sends b to the address to.
-func (o *outlet) send(b []byte, to netip.AddrPort) error {
+// send sends b to the address to, with so many hops; 0 is the system's default, and
+// all there is where hops cannot be set.
+func (o *outlet) send(b []byte, to netip.AddrPort, hops uint8) error {
 	var err error
-	if o.ap != nil {
+	if hops != 0 && o.raw != nil {
+		err = o.sendHops(b, to, hops)
+	} else if o.ap != nil {
 		_, err = o.ap.WriteToUDPAddrPort(b, to)
 	} else {
 		_, err = o.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))

@@ -22,6 +22,7 @@ type session struct {
 	judging, plain Dialer // with and without the Policy
 	generic        bool   // the Dialer cannot be made to judge: both are the same
 	packets        PacketListener
+	pings          *pinger // nil: the Dialer knows no pings
 
 	dialTimeout, idle, halfIdle time.Duration // 0: none
 	dials                       *limit.Table
@@ -62,6 +63,7 @@ func (f *Server) newSession(s *stack.Stack) *session {
 		n.own[p.Addr()] = true
 	}
 	n.setDialer()
+	n.setPinger()
 	return n
 }
 
@@ -82,6 +84,9 @@ func (n *session) serve(ctx context.Context) error {
 	defer cancel(nil)
 	n.accepting.Go(func() { n.acceptStreams(inner) })
 	n.accepting.Go(func() { n.acceptSockets(inner) })
+	if n.pings != nil {
+		n.accepting.Go(func() { n.pings.run(inner) })
+	}
 	done := make(chan struct{})
 	go func() { // tells the loop below that everything has ended; it awaits it
 		defer close(done)

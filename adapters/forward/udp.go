@@ -90,7 +90,10 @@ func (s *socket) outward(ctx context.Context) {
 	}
 	o, err := s.outlet(ctx, m)
 	if err == nil {
-		err = o.send(m.Payload, s.target)
+		hops := s.session.lowHops(m)
+		if err = o.send(m.Payload, s.target, hops); err != nil && o.faults(s.faulted) {
+			err = o.send(m.Payload, s.target, hops) // the error was about another datagram
+		}
 	}
 	if err != nil {
 		s.session.stats.datagramsLost.Add(1)
@@ -214,6 +217,10 @@ func (s *socket) inwards(o *outlet) {
 		if err != nil {
 			// An ICMP error that upstream got is no reason to end (RFC 4787,
 			// REQ-10); what goes on and on is.
+			if o.faults(s.faulted) {
+				failures = 0
+				continue
+			}
 			if failures++; errors.Is(err, net.ErrClosed) || failures == maxFailures {
 				s.sock.Kill(fmt.Errorf("%w: %w", stack.DialFailed, err)) // it has ended, mostly
 				return
