@@ -222,6 +222,52 @@ func TestICMPRate(t *testing.T) {
 	}
 }
 
+// Refuse passes on what a router said, in its name, about the datagram.
+func TestRefuseWithFault(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		for _, tc := range []struct {
+			fault packet.Fault
+			from  netip.Addr
+		}{
+			{packet.Fault{Kind: packet.TimeExceeded, From: f.far.Addr()}, f.far.Addr()},
+			{packet.Fault{Kind: packet.TooBig, From: f.far.Addr(), MTU: 1300}, f.far.Addr()},
+			{packet.Fault{Kind: packet.HostUnreachable}, f.server.Addr()},
+			{packet.Fault{Kind: packet.PortUnreachable, From: f.loopback}, f.server.Addr()},
+			{packet.Fault{Kind: packet.NetUnreachable, From: otherFamily(f).far.Addr()}, f.server.Addr()},
+		} {
+			r := newRig(t, Config{})
+			s := r.opened(f.client, f.server)
+			m, err := s.ReadMsg(make([]byte, 9))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.HopLimit != 64 {
+				t.Errorf("a datagram with %d hops", m.HopLimit)
+			}
+			if err := s.Refuse(m, fmt.Errorf("upstream: %w", &tc.fault)); err != nil {
+				t.Fatal(err)
+			}
+			p := r.sent()
+			e, ok := packet.ParseICMPError(p)
+			if !ok || e.Kind != tc.fault.Kind || e.MTU != tc.fault.MTU || p.Src != tc.from || e.Src != f.client || e.Dst != f.server {
+				t.Errorf("%v: %+v from %v", &tc.fault, e, p.Src)
+			}
+			if err := s.Refuse(m, &packet.Fault{Kind: packet.OtherError}); err != nil || len(r.out.take()) != 0 {
+				t.Errorf("what cannot be sent: %v", err)
+			}
+		}
+	})
+}
+
+func otherFamily(f family) family {
+	for _, other := range families {
+		if other.name != f.name {
+			return other
+		}
+	}
+	return f
+}
+
 // By default each source has a ration of its own, which fills up again.
 func TestDefaultICMPRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
