@@ -13,8 +13,9 @@ import (
 // long it keeps fragments whose others do not come. Both are the engine's own
 // constants; it does not tell what it holds now.
 const (
-	reassemblySize = 4 << 20
-	reassemblyTime = 60 * time.Second
+	reassemblySize  = 4 << 20
+	reassemblyTime  = 60 * time.Second
+	reassemblyTime4 = 30 * time.Second // IPv4
 )
 
 // reassembly takes what the engine's reassembly may hold out of the memory budget
@@ -37,9 +38,8 @@ type reassembly struct {
 
 func (r *reassembly) init(s *Stack) {
 	r.stack = s
-	for i := range r.partials {
-		r.partials[i].init()
-	}
+	r.partials[0].init(reassemblyTime4)
+	r.partials[1].init(reassemblyTime)
 }
 
 // admit says why a fragment may not go to the engine, or None. It runs on the reader.

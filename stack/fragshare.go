@@ -23,6 +23,7 @@ const (
 // The engine keeps one until it is whole or its time is up; it may give up earlier,
 // which it does not tell. Only the reader uses it.
 type partials struct {
+	keep     time.Duration // how long the engine waits for the rest
 	byID     map[fragmentID]*list.Element
 	byAge    list.List // of *partial, oldest first
 	bySource map[netip.Prefix]int
@@ -43,14 +44,15 @@ type partial struct {
 	since  time.Time
 }
 
-func (t *partials) init() {
+func (t *partials) init(keep time.Duration) {
+	t.keep = keep
 	t.byID = make(map[fragmentID]*list.Element)
 	t.bySource = make(map[netip.Prefix]int)
 }
 
 // admit accounts for a fragment, or says why there is no room for it.
 func (t *partials) admit(p *packet.Packet, source netip.Prefix, now time.Time) drop.Cause {
-	for e := t.byAge.Front(); e != nil && now.Sub(e.Value.(*partial).since) >= reassemblyTime; e = t.byAge.Front() {
+	for e := t.byAge.Front(); e != nil && now.Sub(e.Value.(*partial).since) >= t.keep; e = t.byAge.Front() {
 		t.remove(e)
 	}
 	t.last = nil

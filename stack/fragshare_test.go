@@ -14,7 +14,7 @@ import (
 // and others have theirs.
 func TestFragmentShare(t *testing.T) {
 	var p partials
-	p.init()
+	p.init(reassemblyTime)
 	now := time.Unix(1000, 0)
 	frag := func(src string, id uint32) drop.Cause {
 		f := &packet.Packet{Version: 4, Raw: make([]byte, 1500), Src: netip.MustParseAddr(src), FragID: id, Proto: 17}
