@@ -29,7 +29,7 @@ func (t *Table) open(p *packet.Packet, src, dst netip.AddrPort) bool {
 	s.place.key = keyOf(t.cfg.Mapping, src, dst)
 	s.place.noDNS = dst.Port() != portDNS
 	// The first datagram goes in before anyone can see the Socket.
-	if s.enqueue(src, dst, p.Payload) != drop.None {
+	if s.enqueue(src, dst, p.Payload, nil) != drop.None {
 		return true // no memory, so there would be nothing to read
 	}
 	if !t.insert(s, src.Addr()) {
