@@ -76,7 +76,7 @@ func (t *Table) insert(s *Socket, src netip.Addr) bool {
 		t.removeLocked(ofSource, now)
 	}
 	if n := t.sources.total; n > 0 && reached(n, t.cfg.MaxSockets) {
-		ofAll = t.sources.victim()
+		ofAll = t.sources.victim(source)
 		t.removeLocked(ofAll, now)
 	}
 	t.mapped[s.place.key] = s
