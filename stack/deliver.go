@@ -28,11 +28,13 @@ func (s *Stack) deliver(pkts []link.Packet) {
 	if s.shut {
 		return
 	}
+	s.udp.table.BeginBatch()
 	for len(pkts) > 0 {
 		n := min(len(pkts), deliverBatch)
 		s.deliverSome(pkts[:n])
 		pkts = pkts[n:]
 	}
+	s.udp.table.EndBatch()
 }
 
 // deliverSome takes at most deliverBatch packets. TCP segments that continue

@@ -112,7 +112,7 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 	s.queue.head, s.queue.tail, s.queue.count, s.queue.bytes = nil, nil, 0, 0
 	s.filter = nil
 	s.disarm()
-	cancel := s.cancel
+	cancel, notifier := s.cancel, s.notifier
 	s.mu.Unlock()
 
 	s.readable.Broadcast()
@@ -124,6 +124,9 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 		s.release(d)
 	}
 	s.t.env.Flows.Remove(s.id, s.FlowInfo())
+	if notifier != nil {
+		notifier.Notify(flow.Event{})
+	}
 	return nil
 }
 
@@ -140,6 +143,10 @@ func (s *Socket) report(err error) {
 	if s.ended == nil {
 		s.pending = err
 	}
+	notifier := s.notifier
 	s.mu.Unlock()
 	s.readable.Signal()
+	if notifier != nil {
+		notifier.Notify(flow.Event{})
+	}
 }

@@ -3,9 +3,9 @@ package udp
 import (
 	"net"
 	"net/netip"
-	"os"
 
 	"l3extract/internal/drop"
+	"l3extract/internal/flow"
 )
 
 // Msg is a datagram with both its ends.
@@ -103,14 +103,7 @@ func (s *Socket) next() (*datagram, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		switch {
-		case s.ended != nil:
-			return nil, s.ended
-		case passed(s.readDeadline):
-			return nil, os.ErrDeadlineExceeded
-		case s.pending != nil:
-			err := s.pending
-			s.pending = nil
+		if err := s.readError(); err != nil {
 			return nil, err
 		}
 		if d := s.queue.pop(); d != nil {
@@ -129,8 +122,9 @@ func (s *Socket) release(d *datagram) {
 
 // enqueue puts a copy of a received datagram into the queue, on the goroutine
 // that reads the conn: it never waits. It returns why the datagram was dropped,
-// which it has counted, and drop.Closed uncounted when the Socket has ended.
-func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8) drop.Cause {
+// which it has counted, and drop.Closed uncounted when the Socket has ended. The
+// Notifier is called at once, or for a batch that is open at its end.
+func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8, batch *batch) drop.Cause {
 	cost := sizes[classOf(len(payload))]
 	if !s.t.memory.take(cost) {
 		return s.lose(drop.UDPMemory)
@@ -157,9 +151,16 @@ func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8) dr
 		s.in.Add(uint64(len(payload)))
 		s.datagramsIn.Add(1)
 	}
+	notifier := s.notifier
+	if s.queue.count != 1 {
+		notifier = nil // it was told of the first one
+	}
 	s.mu.Unlock()
 	if cause == drop.None {
 		s.readable.Signal()
+		if notifier != nil && !batch.later(notifier) {
+			notifier.Notify(flow.Event{})
+		}
 		return cause
 	}
 	s.release(d)

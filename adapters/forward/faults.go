@@ -14,11 +14,11 @@ const highHops = 34
 
 // lowHops returns the hops that a datagram of a client is sent on with, 0 for the
 // host's own default.
-func (n *session) lowHops(m udp.Msg) uint8 {
-	if m.HopLimit == 0 || m.HopLimit >= highHops {
+func (n *session) lowHops(ttl uint8, client netip.Addr) uint8 {
+	if ttl == 0 || ttl >= highHops {
 		return 0
 	}
-	return n.hopsLeft(m.HopLimit, m.Source.Addr())
+	return n.hopsLeft(ttl, client)
 }
 
 // hopsLeft returns what is left of the TTL of a client's packet behind the stack.

@@ -43,6 +43,9 @@ func (o *outlet) sendHops(b []byte, to netip.AddrPort, hops uint8) error {
 // faults empties the error queue and reports whether there was anything in it. What is
 // given to tell is valid during the call.
 func (o *outlet) faults(tell func(queuedFault)) (any bool) {
+	if o.up != nil {
+		return o.up.faults(tell)
+	}
 	if o.raw == nil {
 		return false
 	}

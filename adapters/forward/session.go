@@ -28,6 +28,7 @@ type session struct {
 	dials                       *limit.Table
 
 	accepting, flows sync.WaitGroup
+	upstreams        upstreams
 
 	mu      sync.Mutex // a leaf
 	live    map[ender]struct{}
@@ -82,6 +83,7 @@ func (n *session) judge(a netip.Addr) error { return n.srv.Policy.judge(a, n.own
 func (n *session) serve(ctx context.Context) error {
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // so that flows end with a cause of ours
 	defer cancel(nil)
+	defer n.upstreams.close()
 	n.accepting.Go(func() { n.acceptStreams(inner) })
 	n.accepting.Go(func() { n.acceptSockets(inner) })
 	if n.pings != nil {
