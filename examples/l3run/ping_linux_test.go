@@ -89,11 +89,14 @@ func pingGroups(t *testing.T, n netns, groups string) {
 }
 
 var (
-	hopLine = regexp.MustCompile(`(?m)^ *\d+ +(\S+)(.*)$`)
+	hopLine = regexp.MustCompile(`(?m)^ *\d+ +(?:\* )*(\S+)(.*)$`)
 	hopMark = regexp.MustCompile(`![A-Z]`)
 )
 
-// hops are the addresses in traceroute's output, in order, one for each line.
+// hops are the addresses in traceroute's output, in order, one for each line: of three
+// probes the first that was answered. Of those sent by a ping socket traceroute itself
+// loses one now and then, for which it takes an error that is still pending on its
+// socket.
 func hops(out string) (all []string) {
 	for _, m := range hopLine.FindAllStringSubmatch(out, -1) {
 		hop := m[1]
@@ -186,7 +189,7 @@ func TestPingNotPermitted(t *testing.T) {
 			t.Errorf("no answer of the stack's own %s:\n%s", own, r.out)
 		}
 	}
-	r = outside.run(t, c.l3run(t, "--", "traceroute", "-n", "-q", "1", "-N", "1", "-w", "9", far4))
+	r = outside.run(t, c.l3run(t, "--", "traceroute", "-n", "-N", "1", "-w", "5", far4))
 	if got, want := hops(r.out), []string{ownHop4, router4, far4}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("hops %q, want %q\n%s%s", got, want, r.out, r.errout)
 	}
@@ -213,11 +216,15 @@ func TestTraceroute(t *testing.T) {
 			{"-I", banned4, []string{ownHop4, router4 + " !X"}},
 			{"", gone4, []string{ownHop4, router4 + " !N"}},
 			{"", gone6, []string{ownHop6, router6 + " !N"}},
-			{"-w 1 -m 4", hidden4, []string{ownHop4, router4, "*", "*"}},
-			{"-w 1 -m 4 -I", hidden6, []string{ownHop6, router6, "*", "*"}},
+			{"-w 1 -q 1 -m 4", hidden4, []string{ownHop4, router4, "*", "*"}},
+			{"-w 1 -q 1 -m 4 -I", hidden6, []string{ownHop6, router6, "*", "*"}},
 		} {
-			args := append([]string{"--", "traceroute", "-n", "-q", "1", "-N", "1", "-w", "9"}, strings.Fields(tc.args)...)
-			r := outside.run(t, c.l3run(t, append(args, tc.host)...))
+			args := append([]string{"--", "traceroute", "-n", "-N", "1", "-w", "5"}, strings.Fields(tc.args)...)
+			args = append(args, tc.host)
+			r := outside.run(t, c.l3run(t, args...))
+			if c.UID != 0 && strings.Contains(tc.args, "-I") && fmt.Sprint(hops(r.out)) != fmt.Sprint(tc.want) {
+				r = outside.run(t, c.l3run(t, args...)) // it has lost all three
+			}
 			if got := hops(r.out); fmt.Sprint(got) != fmt.Sprint(tc.want) {
 				t.Errorf("traceroute %s %s: hops %q, want %q\n%s%s", tc.args, tc.host, got, tc.want, r.out, r.errout)
 			}
