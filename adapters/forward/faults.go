@@ -7,6 +7,12 @@ import (
 	"l3extract/udp"
 )
 
+// sendAgain is how often a send that fails is tried again on a socket with an error
+// queue: mostly its error is that of an ICMP error about something sent before, which
+// is told once, and may be told when somebody else has emptied the queue already. An
+// error of its own comes again.
+const sendAgain = 2
+
 // highHops is where a TTL or hop limit begins to be anybody's default: 64 and more,
 // less the routers on the way. A lower one means something to who chose it, mostly
 // traceroute, and is kept; the others are left to the host, which costs nothing.

@@ -40,6 +40,9 @@ func (o *outlet) sendHops(b []byte, to netip.AddrPort, hops uint8) error {
 	return err
 }
 
+// queues reports whether there is an error queue.
+func (o *outlet) queues() bool { return o.raw != nil }
+
 // faults empties the error queue and reports whether there was anything in it. What is
 // given to tell is valid during the call.
 func (o *outlet) faults(tell func(queuedFault)) (any bool) {

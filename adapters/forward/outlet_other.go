@@ -21,6 +21,8 @@ type queuedFault struct {
 
 func (o *outlet) prepare() {}
 
+func (o *outlet) queues() bool { return false }
+
 func (o *outlet) faults(func(queuedFault)) bool { return false }
 
 // sendHops is not called: rawConn finds nothing.

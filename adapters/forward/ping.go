@@ -182,8 +182,9 @@ func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 	id := p.launch(e, target)
 	hops := n.hopsLeft(e.TTL, e.Source)
 	err = socket.send(id.seq, e.Payload, target, hops)
-	if err != nil && socket.faults(p.faulted) {
-		err = socket.send(id.seq, e.Payload, target, hops) // the error was about another ping
+	for again := 0; err != nil && again < sendAgain; again++ {
+		socket.faults(p.faulted)
+		err = socket.send(id.seq, e.Payload, target, hops)
 	}
 	if err != nil {
 		p.land(id, target)

@@ -206,20 +206,20 @@ func msg(m *udp.Message) udp.Msg {
 func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, outcome) {
 	g := &p.g
 	defer g.reset()
-	again := maxFailures
-	for k := 0; k < g.n; {
+	for k, again := 0, 0; k < g.n; {
 		n, errno := g.send(up.fd, k)
 		run := g.first[k+1]-g.first[k] > 1
 		switch {
-		case errno != 0 && errno != unix.EAGAIN && again > 0 && up.faults(s.faulted):
-			again-- // the error was about what was sent before
 		case errno == 0:
 			s.session.stats.datagramsOut.Add(uint64(g.first[k+n] - g.first[k]))
 			s.served = true
-			k += n
+			k, again = k+n, 0
 		case errno == unix.EAGAIN:
 			up.await(true)
 			return done + g.first[k], drained
+		case again < sendAgain:
+			up.faults(s.faulted)
+			again++
 		case run: // the system, or the way to this target, does not take runs
 			up.single = true
 			return done + g.first[k], goOn
@@ -228,7 +228,7 @@ func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, out
 		default:
 			m := &p.batch.Messages[done+g.first[k]]
 			s.lost(msg(m), errno)
-			k++
+			k, again = k+1, 0
 		}
 	}
 	return done + g.packets, goOn

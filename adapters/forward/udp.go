@@ -113,8 +113,10 @@ func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	o, err := s.outlet(ctx, m)
 	if err == nil {
 		hops := s.session.lowHops(m.HopLimit, m.Source.Addr())
-		if err = o.send(m.Payload, s.target, hops); err != nil && o.faults(s.faulted) {
-			err = o.send(m.Payload, s.target, hops) // the error was about another datagram
+		err = o.send(m.Payload, s.target, hops)
+		for again := 0; err != nil && o.queues() && again < sendAgain; again++ {
+			o.faults(s.faulted)
+			err = o.send(m.Payload, s.target, hops)
 		}
 	}
 	if err != nil {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -55,21 +57,27 @@ func newPath(t *testing.T) netns {
 		route add fd81::/64 via fd82::1
 		route add blackhole 10.83.0.0/24
 		route add blackhole fd83::/64`, far4, far6, narrow))
-	router.do(t, func() error {
-		for name, value := range map[string]string{
-			"/proc/sys/net/ipv4/ip_forward":                  "1",
-			"/proc/sys/net/ipv6/conf/all/forwarding":         "1",
-			"/proc/sys/net/ipv4/icmp_ratemask":               "0", // no error is one too many here
-			"/proc/sys/net/ipv6/icmp/ratelimit":              "0",
-			"/proc/sys/net/ipv4/neigh/veth1/retrans_time_ms": "200",
-			"/proc/sys/net/ipv6/neigh/veth1/retrans_time_ms": "200",
-		} {
-			if err := os.WriteFile(name, []byte(value), 0); err != nil {
-				return err
+	settings := map[string]string{
+		"/proc/sys/net/ipv4/ip_forward":          "1",
+		"/proc/sys/net/ipv6/conf/all/forwarding": "1",
+		// No error is one too many here.
+		"/proc/sys/net/ipv4/icmp_ratemask":  "0",
+		"/proc/sys/net/ipv6/icmp/ratelimit": "0",
+		// Who is not there is given up soon.
+		"/proc/sys/net/ipv4/neigh/veth1/retrans_time_ms": "200",
+		"/proc/sys/net/ipv6/neigh/veth1/retrans_time_ms": "200",
+	}
+	for _, n := range []netns{router, far} {
+		n.do(t, func() error {
+			for name, value := range settings {
+				err := os.WriteFile(name, []byte(value), 0)
+				if err != nil && !(errors.Is(err, fs.ErrNotExist) && strings.Contains(name, "veth1")) {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	// A link that has just come up loses packets for a while.
 	for _, host := range []string{far4, far6} {
 		waitFor(t, "the path to "+host, func() bool {
@@ -89,11 +97,14 @@ func pingGroups(t *testing.T, n netns, groups string) {
 }
 
 var (
-	hopLine = regexp.MustCompile(`(?m)^ *\d+ +(\S+)(.*)$`)
+	hopLine = regexp.MustCompile(`(?m)^ *\d+ +(?:\* )*(\S+)(.*)$`)
 	hopMark = regexp.MustCompile(`![A-Z]`)
 )
 
-// hops are the addresses in traceroute's output, in order, one for each line.
+// hops are the addresses in traceroute's output, in order, one for each line: of three
+// probes the first that was answered. Of those sent by a ping socket traceroute itself
+// loses one now and then, for which it takes an error that is still pending on its
+// socket.
 func hops(out string) (all []string) {
 	for _, m := range hopLine.FindAllStringSubmatch(out, -1) {
 		hop := m[1]
@@ -186,7 +197,7 @@ func TestPingNotPermitted(t *testing.T) {
 			t.Errorf("no answer of the stack's own %s:\n%s", own, r.out)
 		}
 	}
-	r = outside.run(t, c.l3run(t, "--", "traceroute", "-n", "-q", "1", "-N", "1", "-w", "9", far4))
+	r = outside.run(t, c.l3run(t, "--", "traceroute", "-n", "-w", "5", far4))
 	if got, want := hops(r.out), []string{ownHop4, router4, far4}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("hops %q, want %q\n%s%s", got, want, r.out, r.errout)
 	}
@@ -196,6 +207,7 @@ func TestPingNotPermitted(t *testing.T) {
 // outside sees, then what became of the packet.
 func TestTraceroute(t *testing.T) {
 	need(t, "traceroute")
+	const one = "-q 1 -N 1" // a router sends but five errors at once about what it has no way to
 	as(t, func(t *testing.T, c *caller) {
 		outside := newPath(t)
 		pingGroups(t, outside, "0 2147483647")
@@ -208,16 +220,20 @@ func TestTraceroute(t *testing.T) {
 			{"-I", far4, []string{ownHop4, router4, far4}},
 			{"-I", far6, []string{ownHop6, router6, far6}},
 			{"", silent4, []string{ownHop4, router4, router4 + " !H"}},
-			{"", banned4, []string{ownHop4, router4 + " !X"}},
-			{"", banned6, []string{ownHop6, router6 + " !X"}},
-			{"-I", banned4, []string{ownHop4, router4 + " !X"}},
-			{"", gone4, []string{ownHop4, router4 + " !N"}},
-			{"", gone6, []string{ownHop6, router6 + " !N"}},
-			{"-w 1 -m 4", hidden4, []string{ownHop4, router4, "*", "*"}},
-			{"-w 1 -m 4 -I", hidden6, []string{ownHop6, router6, "*", "*"}},
+			{one, banned4, []string{ownHop4, router4 + " !X"}},
+			{one, banned6, []string{ownHop6, router6 + " !X"}},
+			{one + " -I", banned4, []string{ownHop4, router4 + " !X"}},
+			{one, gone4, []string{ownHop4, router4 + " !N"}},
+			{one, gone6, []string{ownHop6, router6 + " !N"}},
+			{"-w 1 -m 4 " + one, hidden4, []string{ownHop4, router4, "*", "*"}},
+			{"-w 1 -m 4 -I " + one, hidden6, []string{ownHop6, router6, "*", "*"}},
 		} {
-			args := append([]string{"--", "traceroute", "-n", "-q", "1", "-N", "1", "-w", "9"}, strings.Fields(tc.args)...)
-			r := outside.run(t, c.l3run(t, append(args, tc.host)...))
+			args := append([]string{"--", "traceroute", "-n", "-w", "5"}, strings.Fields(tc.args)...)
+			args = append(args, tc.host)
+			r := outside.run(t, c.l3run(t, args...))
+			if c.UID != 0 && strings.Contains(tc.args, "-I") && fmt.Sprint(hops(r.out)) != fmt.Sprint(tc.want) {
+				r = outside.run(t, c.l3run(t, args...)) // it has lost all three
+			}
 			if got := hops(r.out); fmt.Sprint(got) != fmt.Sprint(tc.want) {
 				t.Errorf("traceroute %s %s: hops %q, want %q\n%s%s", tc.args, tc.host, got, tc.want, r.out, r.errout)
 			}
