@@ -83,7 +83,7 @@ func (l *load) run(mbit int, d time.Duration) time.Duration {
 	before := cpu(unix.CLOCK_PROCESS_CPUTIME_ID)
 	var all sync.WaitGroup
 	var quiet, silent atomic.Bool // the client, and the server too, has said all
-	l.thread(&all, func() { // the server, until nothing comes any more
+	l.thread(&all, func() {       // the server, until nothing comes any more
 		defer silent.Store(true)
 		b := make([]byte, 2000)
 		for {
