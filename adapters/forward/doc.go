@@ -27,8 +27,15 @@
 // that the mapping towards the world is as endpoint-independent as the stack's
 // own (RFC 4787). It lives as long as the Socket, whose idle timeout is the
 // stack's udp.Config. Sockets mapped PerDestination are refused: replies to their
-// many clients could not be told apart. An idle Socket holds no buffer, if its
-// upstream is a *net.UDPConn on Linux; else it holds one of 64 KiB.
+// many clients could not be told apart. Hairpinning is the upstream's matter: two
+// clients that know each other's upstream addresses reach each other as far as the
+// host lets them.
+//
+// If the upstream is a *net.UDPConn on Linux, an idle Socket has neither a goroutine
+// nor a buffer: one goroutine receives for all of them, and what clients send is sent
+// on by the goroutine that reads the stack's conn, many datagrams with one system
+// call. A full upstream socket is waited for while the Socket's queue fills. For any
+// other upstream a Socket has two goroutines and a buffer of 64 KiB.
 //
 // A TTL or hop limit below 34 is kept, less the stack's own hop: it is somebody's
 // traceroute. ICMP errors that upstream reports about a datagram (on Linux, of a

@@ -23,7 +23,8 @@ type Dialer interface {
 
 // PacketListener opens the upstream of a UDP socket. Network is "udp4" or
 // "udp6", for the destinations that it is to reach; address is ":0".
-// *net.ListenConfig and direct.Dialer are PacketListeners.
+// *net.ListenConfig and direct.Dialer are PacketListeners. The Server owns what it
+// returns, and on Linux takes the descriptor out of a *net.UDPConn and closes that.
 type PacketListener interface {
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
 }

@@ -19,6 +19,6 @@ func (s *socket) letGo(context.Context) bool { return false }
 func (s *socket) adopt(*outlet) bool         { return false }
 
 func (u *upstream) send([]byte, netip.AddrPort, uint8) error { return syscall.ENOTSUP }
-func (u *upstream) close()                            {}
+func (u *upstream) close()                                   {}
 
 func (u *upstreams) close() {}
