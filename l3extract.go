@@ -10,6 +10,7 @@
 //   - l3extract/stack: the Stack, an actor over one packet conn, and its life
 //   - l3extract/tcp: Stream (a net.Conn) and Acceptor (a net.Listener)
 //   - l3extract/udp: Socket (a net.PacketConn) and its Acceptor
+//   - l3extract/icmp: Echo (a ping of a client) and its Acceptor
 //   - l3extract/l3conn: what carries packets: the contract, a pipe, TUN devices, capture
 //   - l3extract/adapters: what an application puts on a Stream or a Socket, such as forwarding it to the real network
 //   - l3extract/examples: programs, of which l3run runs any command with all its traffic extracted

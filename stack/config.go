@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -89,19 +90,37 @@ type Config struct {
 // ICMPConfig says what the Stack does with pings and errors.
 type ICMPConfig struct {
 	// Echo says who answers pings to addresses that are not the Stack's own.
-	// Pings to its own addresses are always answered. Default: EchoOff.
+	// Pings to its own addresses are always answered. Default: EchoForward.
 	Echo Echo
+
+	// EchoQueue is how many pings may wait in the acceptor of Stack.ICMP; further
+	// ones are dropped and counted. Default: icmp.DefaultQueue, 128.
+	EchoQueue int
+
+	// Transparent makes the Stack no hop on the way of a packet. Else a packet to
+	// a foreign address whose TTL or hop limit ends here, because it came with 1 or
+	// 0, is answered with "time exceeded" by the Stack's own address, as a router
+	// does; traceroute then shows the Stack as its first hop. A Stack without an
+	// address of the packet's family in Addrs is transparent in that family.
+	// Default: false.
+	Transparent bool
 }
 
 // Echo is a way to treat pings to foreign addresses.
 type Echo uint8
 
 const (
+	// EchoForward gives them to the acceptor of Stack.ICMP, from which
+	// adapters/forward takes them to ping their targets. As long as nobody has called
+	// Stack.ICMP, and where whoever did may not send pings, they are treated as by
+	// EchoOff.
+	EchoForward Echo = iota
+	// EchoLocal answers them all in the name of their destination, which may be
+	// dead.
+	EchoLocal
 	// EchoOff leaves them unanswered and counts them: no answer is better than
 	// one for a host that may be dead.
-	EchoOff Echo = iota
-	// EchoLocal answers them all in the name of their destination.
-	EchoLocal
+	EchoOff
 )
 
 // Resolver finds the addresses of a host name. Network is "ip", "ip4" or "ip6".
@@ -175,14 +194,20 @@ func (c *Config) validate(caps l3conn.Caps) error {
 	} else if n != 0 && c.MTU == 0 && (n < least || n > maxMTU) {
 		return fmt.Errorf("stack: the conn's MTU is %d, must be %d to %d", n, least, maxMTU)
 	}
-	if c.ICMP.Echo > EchoLocal {
-		return fmt.Errorf("stack: Config.ICMP.Echo is %d, must be EchoOff or EchoLocal", c.ICMP.Echo)
+	if c.ICMP.Echo > EchoOff {
+		return fmt.Errorf("stack: Config.ICMP.Echo is %d, must be EchoForward, EchoLocal or EchoOff", c.ICMP.Echo)
+	}
+	if c.ICMP.EchoQueue < 0 || c.ICMP.EchoQueue > maxEchoQueue {
+		return fmt.Errorf("stack: Config.ICMP.EchoQueue is %d, must be 0 to %d", c.ICMP.EchoQueue, maxEchoQueue)
 	}
 	if c.MemoryLimit > 0 && c.MemoryLimit < minMemory {
 		return fmt.Errorf("stack: Config.MemoryLimit is %d, must be at least %d", c.MemoryLimit, int64(minMemory))
 	}
 	return nil
 }
+
+// maxEchoQueue bounds what pings of 64 KiB can hold to 64 MiB.
+const maxEchoQueue = 1024
 
 // minMemory is room for a handful of streams; less is surely a mistake.
 const minMemory = 256 << 10
@@ -229,6 +254,18 @@ func (c *Config) resolve(conn l3conn.Conn) (Config, error) {
 
 // memory returns the budget of a Stack so configured.
 func (c *Config) memory() *budget.Budget { return budget.New(c.MemoryLimit) }
+
+// uint32 returns the source of random numbers, nil for the runtime's.
+func (c *Config) uint32() func() uint32 {
+	if c.Rand == nil {
+		return nil
+	}
+	return func() uint32 {
+		var b [4]byte
+		_, _ = io.ReadFull(c.Rand, b[:]) // a reader that fails gives a fixed number: it is for tests
+		return binary.NativeEndian.Uint32(b[:])
+	}
+}
 
 // systemClock is the host's time.
 type systemClock struct{}

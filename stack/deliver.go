@@ -11,7 +11,7 @@ import (
 // waits: not for room, not for a lock whose holder may wait for room.
 //
 //	conn → door → UDP            → its socket
-//	            → ICMP echo      → answered here
+//	            → ICMP echo      → answered here, or to the acceptor of pings
 //	            → ICMP error     → filter → control goroutine → engine
 //	            → TCP            → the engine's transport layer
 //	            → fragments and  → the engine's IP layer → Reassembled → door
@@ -28,11 +28,13 @@ func (s *Stack) deliver(pkts []link.Packet) {
 	if s.shut {
 		return
 	}
+	s.udp.table.BeginBatch()
 	for len(pkts) > 0 {
 		n := min(len(pkts), deliverBatch)
 		s.deliverSome(pkts[:n])
 		pkts = pkts[n:]
 	}
+	s.udp.table.EndBatch()
 }
 
 // deliverSome takes at most deliverBatch packets. TCP segments that continue
@@ -42,8 +44,15 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 	run, total := s.segments[:0], 0
 	for i := range pkts {
 		p := &s.packets[i]
-		if cause := s.check(p, &pkts[i]); cause != drop.None {
+		cause := s.check(p, &pkts[i])
+		switch {
+		case cause != drop.None && cause != drop.UnknownProtocol:
 			s.drops.Add(cause)
+			continue
+		case p.TTL <= 1 && s.icmp.expired(p):
+			continue
+		case cause == drop.UnknownProtocol && !(p.Fragment && s.raw.Wants(p)):
+			s.icmp.unknown(p)
 			continue
 		}
 		if len(run) > 0 {
@@ -56,10 +65,10 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			run = run[:0]
 		}
 		switch {
-		case p.Fragment && !s.fragments.admit(p.Version == 6):
-			s.drops.Add(drop.FragmentMemory)
-		case p.Fragment || p.Options:
-			s.vouched = pkts[i].Verified && !p.Fragment
+		case p.Fragment:
+			s.fragment(engine, p)
+		case p.Options:
+			s.vouched = pkts[i].Verified
 			engine.DeliverIP(p)
 		case p.Proto == packet.TCP:
 			run, total = append(run, p), len(p.Payload)
@@ -88,6 +97,17 @@ func (s *Stack) check(p *packet.Packet, in *link.Packet) drop.Cause {
 	return cause
 }
 
+// fragment gives a fragment to the engine's reassembly, if there is room for it.
+func (s *Stack) fragment(engine *netstack.Engine, p *packet.Packet) {
+	if cause := s.fragments.admit(p); cause != drop.None {
+		s.drops.Add(cause)
+		return
+	}
+	s.vouched = false
+	engine.DeliverIP(p)
+	s.fragments.current = nil
+}
+
 // datagrams hands on a run of datagrams behind one header, each with size bytes
 // of payload but the last.
 func (s *Stack) datagrams(run *packet.Packet, size int) {
@@ -110,7 +130,7 @@ func (s *Stack) route(p *packet.Packet) {
 	case packet.ICMPv4, packet.ICMPv6:
 		s.icmp.handle(p)
 	default:
-		s.drops.Add(drop.UnknownProtocol)
+		s.icmp.unknown(p)
 	}
 }
 
@@ -141,8 +161,9 @@ func (h engineHandler) Stray(p *packet.Packet) {
 // whole, because only now its ports and its checksum can be judged. The conn vouches
 // for a checksum that it was given, not for that of what fragments make up.
 func (h engineHandler) Reassembled(raw []byte) {
+	h.fragments.whole()
 	p := &h.whole
-	if cause := h.check(p, &link.Packet{Data: raw, Verified: h.vouched}); cause != drop.None {
+	if cause := h.check(p, &link.Packet{Data: raw, Verified: h.vouched}); cause != drop.None && cause != drop.UnknownProtocol {
 		h.drops.Add(cause)
 		return
 	}

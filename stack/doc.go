@@ -25,6 +25,34 @@
 // that has neither keeps one goroutine in its Read until that returns: the
 // packet it brings is not touched, and Stats().Abandoned counts it.
 //
+// # ICMP and other protocols
+//
+// Pings to the Stack's own addresses are always answered. What happens to others says
+// Config.ICMP.Echo: by default they go to whoever has called ICMP, which
+// adapters/forward does to ping their targets, and where nobody has, or may, they are
+// not answered: a pong for a host that may be dead would be a lie. To a client the Stack
+// is a router, if it has an address of the client's family: a packet whose hops end here
+// is answered "time exceeded". A protocol that is neither TCP, UDP nor ICMP is
+// "protocol unreachable" (IPv4 3/2, IPv6 a parameter problem, 4/1), unless ListenPacket
+// has a raw conn for it. ICMP errors of clients are believed as RFC 5927 says; one about
+// a datagram is the next error of the udp.Socket that sent it.
+//
+// # Multicast and broadcast
+//
+// TCP to many is dropped, and so is any protocol but UDP and ICMP; the broadcast
+// addresses of the networks in Config.Addrs are among the many here. UDP to a multicast
+// group or 255.255.255.255 is dropped unless udp.Config.Multicast gives it to Sockets,
+// which cannot answer from such an address; any other directed broadcast cannot be told
+// from a host. Pings to many are never answered, nor is anything else that was
+// sent to many reported. Groups are not joined: IGMP and MLD are dropped, because a conn
+// that carries multicast brings all of it. Each case is counted.
+//
+// # Fragments
+//
+// They are put together by the engine, which holds at most 4 MiB for each IP version,
+// and of one source at most a quarter of that. One that overlaps another, contradicts
+// it, is too small to hold its transport header, or would overwrite one is refused.
+//
 // # Limits and defaults
 //
 // Every queue is bounded and every drop is counted by cause, see Stats. The
@@ -48,5 +76,11 @@
 //	queue of a UDP socket        1 MiB, 1024    udp.Config.QueueBytes, QueueDatagrams
 //	UDP idle, one shot, DNS      5 min, 30 s, 10 s  udp.Config
 //	ICMP errors of one source    100 a second   not configurable
+//	... and to one source        100 a second   not configurable
+//	pings waiting for AcceptEcho 128            ICMPConfig.EchoQueue
+//	... of one source            1000 a second  not configurable
+//	queue of a raw conn          1 MiB, 256     not configurable
+//	fragments, for each IP       4 MiB          not configurable
+//	... of one source            1 MiB          not configurable
 //	transmit queue               2 MiB, then streams wait; 4 MiB of UDP; 256 KiB of RST and ICMP
 package stack

@@ -5,20 +5,27 @@ import (
 	"time"
 
 	"l3extract/internal/budget"
+	"l3extract/internal/drop"
+	"l3extract/internal/packet"
 )
 
 // What the engine's reassembly may hold of one IP version, in bytes, and for how
 // long it keeps fragments whose others do not come. Both are the engine's own
 // constants; it does not tell what it holds now.
 const (
-	reassemblySize = 4 << 20
-	reassemblyTime = 60 * time.Second
+	reassemblySize  = 4 << 20
+	reassemblyTime  = 60 * time.Second
+	reassemblyTime4 = 30 * time.Second // IPv4
 )
 
 // reassembly takes what the engine's reassembly may hold out of the memory budget
-// for as long as there are fragments, one share for each IP version.
+// for as long as there are fragments, one share for each IP version, and sees to it
+// that no source holds more than its part of that.
 type reassembly struct {
 	stack *Stack
+
+	partials [2]partials // IPv4, IPv6; the reader's
+	current  *partials   // of the fragment that the engine is looking at, nil if it is none
 
 	mu     sync.Mutex
 	ended  bool
@@ -29,13 +36,36 @@ type reassembly struct {
 	}
 }
 
-// admit reports whether a fragment may go to the engine. It runs on the reader;
-// the mutex is only shared with the timer that gives a share back.
-func (r *reassembly) admit(v6 bool) bool {
+func (r *reassembly) init(s *Stack) {
+	r.stack = s
+	r.partials[0].init(reassemblyTime4)
+	r.partials[1].init(reassemblyTime)
+}
+
+// admit says why a fragment may not go to the engine, or None. It runs on the reader.
+func (r *reassembly) admit(p *packet.Packet) drop.Cause {
 	i := 0
-	if v6 {
+	if p.Version == 6 {
 		i = 1
 	}
+	if !r.reserve(i) {
+		return drop.FragmentMemory
+	}
+	r.current = &r.partials[i]
+	return r.current.admit(p, r.stack.cfg.SourceKey(p.Src), r.stack.cfg.Clock.Now())
+}
+
+// whole is told that the engine has made a packet of the fragment that was admitted
+// last. What it makes of a packet with options comes here, too, and is none.
+func (r *reassembly) whole() {
+	if r.current != nil {
+		r.current.whole()
+	}
+}
+
+// reserve takes the share of an IP version, if it is not held. The mutex is only
+// shared with the timer that gives a share back.
+func (r *reassembly) reserve(i int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	share := &r.shares[i]

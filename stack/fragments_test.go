@@ -35,14 +35,14 @@ func TestReassemblyBudget(t *testing.T) {
 	clock := &handClock{now: time.Unix(1000, 0)}
 	s.cfg.Clock = clock
 	held := func() int64 { return s.budget.Snapshot().Reassembly }
-	if !s.fragments.admit(false) || held() != reassemblySize {
+	if !s.fragments.reserve(0) || held() != reassemblySize {
 		t.Fatalf("first fragment: %d held", held())
 	}
-	if s.fragments.admit(true) {
+	if s.fragments.reserve(1) {
 		t.Fatal("a second share beyond the limit was granted")
 	}
 	clock.now = clock.now.Add(40 * time.Second)
-	if !s.fragments.admit(false) || held() != reassemblySize {
+	if !s.fragments.reserve(0) || held() != reassemblySize {
 		t.Fatalf("later fragment: %d held", held())
 	}
 	clock.now = clock.now.Add(20 * time.Second)
@@ -65,11 +65,11 @@ func TestReassemblyEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.fragments.admit(false) || !s.fragments.admit(true) {
+	if !s.fragments.reserve(0) || !s.fragments.reserve(1) {
 		t.Fatal("fragments refused")
 	}
 	_ = s.Close()
-	if n := s.budget.Snapshot().Reassembly; n != 0 || s.fragments.admit(false) {
+	if n := s.budget.Snapshot().Reassembly; n != 0 || s.fragments.reserve(0) {
 		t.Fatalf("%d bytes held after the end", n)
 	}
 }

@@ -220,7 +220,7 @@ func (s *script) next(w *wire) (pkts [][]byte) {
 		}
 		return h
 	}
-	switch s.byte() % 8 {
+	switch s.byte() % 9 {
 	case 0, 1: // a segment of a live connection
 		pkts = append(pkts, packet.AppendTCP(nil, segment(s.byte()), s.bytes(int(s.byte()))))
 	case 2: // from a new port
@@ -276,7 +276,35 @@ func (s *script) next(w *wire) (pkts [][]byte) {
 			pkt[6] = []byte{0, 43, 44, 60, 51}[s.byte()%5]
 		}
 		pkts = append(pkts, mend(pkt))
+	case 8:
+		pkts = s.control(f.client.Addr(), f.server.Addr())
 	}
+	return pkts
+}
+
+// control returns a ping, an ICMP message or a packet of another protocol, with any
+// number of hops, to anybody or to the Stack, whole or in fragments.
+func (s *script) control(from, to netip.Addr) (pkts [][]byte) {
+	if s.byte()%2 == 0 {
+		to = serverAddrs[0].Addr()
+		if from.Is6() {
+			to = serverAddrs[1].Addr()
+		}
+	}
+	ttl, proto := s.byte(), s.byte()
+	body := append(bytes.Clone(s.bytes(int(s.byte()))), make([]byte, s.uint16()%3000)...)
+	pkt := packet.AppendEcho(nil, packet.EchoHeader{Src: from, Dst: to, TTL: ttl, ID: s.uint16(), Seq: s.uint16(), Reply: s.byte()%4 == 0}, body)
+	if s.byte()%2 == 0 {
+		pkt = packet.AppendIP(nil, from, to, proto, ttl, 0, body)
+	}
+	if s.byte()%2 == 0 {
+		return append(pkts, pkt)
+	}
+	_ = packet.Fragment(pkt, 68+int(s.uint16()%1400), uint32(s.byte()), func(b []byte) {
+		if s.byte()%8 != 0 {
+			pkts = append(pkts, bytes.Clone(b))
+		}
+	})
 	return pkts
 }
 
@@ -286,7 +314,7 @@ func (s *script) next(w *wire) (pkts [][]byte) {
 func FuzzStack(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0, 1, 2, 3, 4, 5, 6, 7}, 40))
-	for step := range byte(8) {
+	for step := range byte(9) {
 		seed := bytes.Repeat([]byte{1, step, 0x10, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 20, 1, 2, 3, 4}, 12)
 		f.Add(seed)
 	}
@@ -305,6 +333,23 @@ func FuzzStack(f *testing.F) {
 			t.Fatal(err)
 		}
 		var app sync.WaitGroup
+		app.Go(func() { // ends with s
+			for e := range s.ICMP().Echoes() {
+				_ = e.Reply()
+				_ = e.TimeExceeded(e.Destination)
+			}
+		})
+		for _, network := range []string{"ip4:gre", "ip6:gre", "ip4:icmp", "ip6:ipv6-icmp"} {
+			pc, err := s.ListenPacket(background, network, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			app.Go(func() { // ends with s
+				for b := make([]byte, 1<<16); err == nil; {
+					_, _, err = pc.ReadFrom(b)
+				}
+			})
+		}
 		l, err := s.Listen(background, "tcp", ":8080")
 		if err != nil {
 			t.Fatal(err)

@@ -2,11 +2,11 @@ package stack
 
 import (
 	"context"
-	"hash/maphash"
 	"net/netip"
-	"time"
 
+	"l3extract/icmp"
 	"l3extract/internal/drop"
+	"l3extract/internal/limit"
 	"l3extract/internal/packet"
 )
 
@@ -15,12 +15,11 @@ const (
 	// are rare; more at once is a flood.
 	errorQueue = 64
 	// errorRate and errorBurst bound the ICMP errors that are looked at from one
-	// source, per second: a router that reports for a thousand flows is heard.
+	// source, and those that are sent to one, per second: a router that reports for a
+	// thousand flows is heard, and a port scan of a few hosts looks right (RFC 1812
+	// 4.3.2.8, RFC 4443 2.4).
 	errorRate  = 100
 	errorBurst = 100
-	// errorSources is the number of buckets. Sources that share one share its
-	// rate, so memory is bounded whatever addresses are forged.
-	errorSources = 256
 )
 
 // Least MTU that a "packet too big" may ask for: RFC 1122 3.3.3 and RFC 8201 4.
@@ -30,35 +29,15 @@ const (
 	leastPathMTU6 = 1280
 )
 
-// icmpSide answers pings and filters ICMP errors (RFC 5927).
+// icmpSide answers pings, reports what cannot be delivered, and filters ICMP errors
+// (RFC 5927).
 type icmpSide struct {
-	stack   *Stack
-	own     map[netip.Addr]bool
-	errors  chan packet.ICMPError // to the control goroutine; full: dropped and counted
-	seed    maphash.Seed
-	buckets [errorSources]bucket // used by the reader only
-	reply   []byte               // scratch of the reader
-}
-
-// bucket is a token bucket.
-type bucket struct {
-	tokens float64
-	last   time.Time
-}
-
-// take removes a token if there is one.
-func (b *bucket) take(now time.Time) bool {
-	if b.last.IsZero() {
-		b.tokens = errorBurst
-	} else {
-		b.tokens = min(errorBurst, b.tokens+now.Sub(b.last).Seconds()*errorRate)
-	}
-	b.last = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
+	stack    *Stack
+	own      map[netip.Addr]bool
+	acceptor *icmp.Acceptor
+	errors   chan packet.ICMPError // to the control goroutine; full: dropped and counted
+	in, out  *limit.Rate           // of errors
+	reply    []byte                // scratch of the reader
 }
 
 func (c *icmpSide) init(s *Stack) {
@@ -68,7 +47,71 @@ func (c *icmpSide) init(s *Stack) {
 		c.own[p.Addr()] = true
 	}
 	c.errors = make(chan packet.ICMPError, errorQueue)
-	c.seed = maphash.MakeSeed()
+	c.in = limit.NewRate(errorRate, errorBurst, s.cfg.SourceKey)
+	c.out = limit.NewRate(errorRate, errorBurst, s.cfg.SourceKey)
+	c.acceptor = icmp.NewAcceptor(icmp.Env{
+		Out: s.link, Drops: &s.drops, Queue: s.cfg.ICMP.EchoQueue, MTU: s.cfg.MTU,
+		Source: c.source, SourceKey: s.cfg.SourceKey, AllowError: c.mayReport,
+		Now: s.cfg.Clock.Now, Uint32: s.cfg.uint32(),
+	})
+}
+
+// source returns the own address that reports to client, zero if there is none.
+func (c *icmpSide) source(client netip.Addr) netip.Addr {
+	a, _ := c.stack.source(client) // zero with an error
+	return a
+}
+
+// HopAddr returns the own address from which the Stack reports to client that the hops
+// of a packet came to an end here; hop is false when it is no hop for that client,
+// because it is Transparent or has no address of the family. Whoever sends a client's
+// packet on behind a Stack that is one sends it with one hop less.
+func (s *Stack) HopAddr(client netip.Addr) (addr netip.Addr, hop bool) {
+	if !s.cfg.ICMP.Transparent {
+		addr = s.icmp.source(client)
+	}
+	return addr, addr.IsValid()
+}
+
+// mayReport is the rate of the errors that are sent to an address.
+func (c *icmpSide) mayReport(to netip.Addr) bool { return c.out.Allow(to, c.stack.cfg.Clock.Now()) }
+
+// report sends an ICMP error about p to its source, unless it must not be answered.
+func (c *icmpSide) report(from netip.Addr, kind packet.Unreachable, p *packet.Packet) {
+	c.reply = packet.AppendICMPError(c.reply[:0], from, kind, p.Raw, 0)
+	if len(c.reply) == 0 {
+		return
+	}
+	if !c.mayReport(p.Src) {
+		c.stack.drops.Add(drop.ICMPRate)
+		return
+	}
+	c.stack.link.WriteControl(c.reply)
+}
+
+// expired deals with a packet whose hops end here, if the Stack is one: a router
+// looks at that before anything else. It reports whether the packet is done with.
+func (c *icmpSide) expired(p *packet.Packet) bool {
+	if c.own[p.Dst] || p.Dst.IsMulticast() || p.Dst == broadcast {
+		return false
+	}
+	from, hop := c.stack.HopAddr(p.Src)
+	if !hop {
+		return false
+	}
+	c.stack.drops.Add(drop.TTLExpired)
+	c.report(from, packet.TimeExceeded, p)
+	return true
+}
+
+// unknown deals with a packet of a protocol that is neither TCP, UDP nor ICMP: a raw
+// conn has it, or nobody.
+func (c *icmpSide) unknown(p *packet.Packet) {
+	if !p.Fragment && c.own[p.Dst] && c.stack.raw.HandlePacket(p) {
+		return
+	}
+	c.stack.drops.Add(drop.UnknownProtocol)
+	c.report(p.Dst, packet.ProtocolUnreachable, p)
 }
 
 // handle takes a whole ICMP packet on the reader.
@@ -76,27 +119,37 @@ func (c *icmpSide) handle(p *packet.Packet) {
 	switch {
 	case p.IsEchoRequest():
 		c.echo(p)
+		return
 	case p.IsICMPError():
 		c.fault(p)
-	default:
+	}
+	// A raw conn sees everything but what is answered here.
+	raw := c.own[p.Dst] && c.stack.raw.HandlePacket(p)
+	if !raw && !p.IsICMPError() {
 		// Router solicitations, MLD and IGMP of a kernel behind a TUN are daily
 		// noise; echo replies without a request are, too.
 		c.stack.drops.Add(drop.ICMPUnhandled)
 	}
 }
 
-// echo answers pings to our own addresses, and to others if so configured.
+// echo answers pings to our own addresses, and treats others as configured.
 func (c *icmpSide) echo(p *packet.Packet) {
-	if !c.own[p.Dst] && (c.stack.cfg.ICMP.Echo != EchoLocal || p.Dst.IsMulticast()) {
-		c.stack.drops.Add(drop.EchoOff)
-		return
+	if !c.own[p.Dst] {
+		switch {
+		case c.stack.cfg.ICMP.Echo == EchoForward:
+			c.acceptor.HandlePacket(p)
+			return
+		case c.stack.cfg.ICMP.Echo != EchoLocal || p.Dst.IsMulticast():
+			c.stack.drops.Add(drop.EchoOff)
+			return
+		}
 	}
 	c.reply = packet.AppendEchoReply(c.reply[:0], p)
-	if len(c.reply) > c.stack.cfg.MTU {
-		c.stack.drops.Add(drop.ICMPReplyTooLarge)
+	if len(c.reply) == 0 {
 		return
 	}
-	c.stack.link.WriteControl(c.reply)
+	// What cannot be cut is counted; it has come in pieces, so mostly it can.
+	_ = icmp.SendPieces(c.stack.link, c.reply, c.stack.cfg.MTU, p.FragID, &c.stack.drops)
 }
 
 // fault judges an ICMP error: only one that quotes what we may really have sent
@@ -108,7 +161,7 @@ func (c *icmpSide) fault(p *packet.Packet) {
 		drops.Add(drop.ICMPMalformed)
 		return
 	}
-	if !c.bucket(p.Src).take(c.stack.cfg.Clock.Now()) {
+	if !c.in.Allow(p.Src, c.stack.cfg.Clock.Now()) {
 		drops.Add(drop.ICMPRate)
 		return
 	}
@@ -124,6 +177,11 @@ func (c *icmpSide) fault(p *packet.Packet) {
 		case c.errors <- e:
 		default:
 			drops.Add(drop.ICMPQueueFull)
+		}
+	case packet.ICMPv4, packet.ICMPv6:
+		// About a ping or another packet of a raw conn, which sees it next.
+		if !c.own[p.Dst] || !c.stack.raw.Wants(p) {
+			drops.Add(drop.ICMPNoFlow)
 		}
 	default:
 		drops.Add(drop.ICMPNoFlow)
@@ -149,11 +207,6 @@ func (c *icmpSide) believe(e packet.ICMPError) drop.Cause {
 		}
 	}
 	return drop.None
-}
-
-func (c *icmpSide) bucket(src netip.Addr) *bucket {
-	key := c.stack.cfg.SourceKey(src)
-	return &c.buckets[maphash.Comparable(c.seed, key)%errorSources]
 }
 
 // run is the control goroutine: it hands believed errors to the engine, whose

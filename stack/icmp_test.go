@@ -163,6 +163,8 @@ func TestEcho(t *testing.T) {
 		{"fd00::2", "fd00::1", EchoOff, true},
 		{"10.0.0.2", "198.51.100.7", EchoOff, false},
 		{"fd00::2", "2001:db8::7", EchoOff, false},
+		{"10.0.0.2", "198.51.100.7", EchoForward, false}, // to nobody
+		{"fd00::2", "2001:db8::7", EchoForward, false},
 		{"10.0.0.2", "198.51.100.7", EchoLocal, true},
 		{"fd00::2", "2001:db8::7", EchoLocal, true},
 	} {

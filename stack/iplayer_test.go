@@ -210,12 +210,6 @@ func TestIPLayerAnswersNobody(t *testing.T) {
 		from, to := netip.AddrPortFrom(client, 1000), netip.AddrPortFrom(server, 80)
 		ping := echoRequest(client, server, bytes.Repeat([]byte("ping"), 700))
 		datagram := packet.AppendUDP(nil, from, to, 64, 0, []byte("datagram"))
-		unknown := bytes.Clone(datagram)
-		if client.Is4() {
-			unknown[9] = 132
-		} else {
-			unknown[6] = 132
-		}
 		for _, tc := range []struct {
 			name string
 			pkts [][]byte
@@ -224,8 +218,6 @@ func TestIPLayerAnswersNobody(t *testing.T) {
 			{"foreign ping", [][]byte{ping}, drop.EchoOff},
 			{"foreign ping with options", [][]byte{extended(ping, 60)}, drop.EchoOff},
 			{"foreign ping in fragments", fragments(t, ping, 1300, 7), drop.EchoOff},
-			{"SCTP", [][]byte{mend(bytes.Clone(unknown))}, drop.UnknownProtocol},
-			{"SCTP with options", [][]byte{extended(unknown, 60)}, drop.UnknownProtocol},
 		} {
 			before := o.drops.Load(tc.want)
 			if answers := o.ask(tc.pkts...); len(answers) != 0 {
@@ -235,7 +227,9 @@ func TestIPLayerAnswersNobody(t *testing.T) {
 				t.Errorf("%v %s: counted %d times as %v: %v", ends, tc.name, n, tc.want, o.Stats().Drops)
 			}
 		}
-		// AH is not looked into: it is one more unknown protocol, or a bad header.
+		if client.Is4() {
+			continue // AH is one more unknown protocol
+		}
 		all := uint64(0)
 		for _, n := range o.drops.Snapshot() {
 			all -= n

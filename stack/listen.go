@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 
 	"l3extract/udp"
@@ -32,7 +33,21 @@ func (s *Stack) Listen(ctx context.Context, network, address string) (net.Listen
 // behind the packet conn; networks are "udp", "udp4" and "udp6", address and
 // errors are as for Listen, but there must be Config.Addrs: datagrams of foreign
 // addresses are UDP's.
+//
+// With a network such as "ip4:icmp", "ip6:ipv6-icmp" or "ip4:47" it opens a raw conn
+// for that IP protocol, like net's *net.IPConn: addresses are *net.IPAddr, the address
+// to listen on has no port, and what is read and written is what follows the IP header.
+// Its queue holds 256 datagrams or 1 MiB; more are dropped and counted. One for ICMP
+// receives all of it that comes to its address but pings, which the Stack answers, and
+// need not make checksums. EPROTONOSUPPORT for TCP and UDP.
 func (s *Stack) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	if strings.HasPrefix(network, "ip") {
+		pc, err := s.listenRaw(network, address)
+		if err != nil {
+			return nil, opError("listen", network, hostport{network, address}, err)
+		}
+		return pc, nil
+	}
 	at, err := s.bind(ctx, "udp", network, address)
 	if err != nil {
 		return nil, opError("listen", network, hostport{network, address}, err)
@@ -42,6 +57,10 @@ func (s *Stack) ListenPacket(ctx context.Context, network, address string) (net.
 		return nil, opError("listen", network, hostport{network, address}, err)
 	}
 	return sock, nil
+}
+
+func errNotOwn(a netip.Addr) error {
+	return fmt.Errorf("%v is not in stack.Config.Addrs: %w", a, syscall.EADDRNOTAVAIL)
 }
 
 // bind checks the address of a listener.
@@ -81,7 +100,7 @@ func (s *Stack) bind(ctx context.Context, want, network, address string) (netip.
 			a = netip.Addr{} // as package net does: one family is "tcp4" or "tcp6"
 		}
 		if a.IsValid() && !a.IsUnspecified() && len(s.cfg.Addrs) > 0 && !s.icmp.own[a] {
-			return netip.AddrPort{}, fmt.Errorf("%v is not in stack.Config.Addrs: %w", a, syscall.EADDRNOTAVAIL)
+			return netip.AddrPort{}, errNotOwn(a)
 		}
 	}
 	return netip.AddrPortFrom(a, uint16(port)), nil

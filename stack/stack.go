@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"l3extract/icmp"
 	"l3extract/internal/budget"
 	"l3extract/internal/door"
 	"l3extract/internal/drop"
@@ -16,6 +17,7 @@ import (
 	"l3extract/internal/link"
 	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
+	"l3extract/internal/raw"
 	"l3extract/l3conn"
 	"l3extract/tcp"
 	"l3extract/udp"
@@ -36,6 +38,7 @@ type Stack struct {
 	tcp    tcpSide
 	udp    udpSide
 	icmp   icmpSide
+	raw    *raw.Table
 
 	fragments reassembly
 
@@ -89,7 +92,11 @@ func New(conn l3conn.Conn, cfg *Config) (*Stack, error) {
 		s.cfg.Resolver = d.bind(s)
 	}
 	s.icmp.init(s)
-	s.fragments.stack = s
+	s.raw = raw.NewTable(raw.Env{
+		Out: s.link, Drops: &s.drops, Budget: s.budget, MTU: c.MTU, Uint32: s.cfg.uint32(),
+		Source: func(to netip.Addr) (netip.Addr, error) { return s.local(netip.AddrPortFrom(to, 0)) },
+	})
+	s.fragments.init(s)
 	if err := s.initUDP(); err != nil {
 		return nil, fmt.Errorf("stack: %w", err)
 	}
@@ -117,6 +124,14 @@ func (s *Stack) TCP() *tcp.Acceptor {
 func (s *Stack) UDP() *udp.Acceptor {
 	s.udp.table.Open()
 	return s.udp.acceptor
+}
+
+// ICMP returns the acceptor of pings to foreign addresses. From its first call on they
+// wait in its queue, if Config.ICMP.Echo is EchoForward; before it they are not
+// answered. Whoever calls it answers them, or nobody does.
+func (s *Stack) ICMP() *icmp.Acceptor {
+	s.icmp.acceptor.Open()
+	return s.icmp.acceptor
 }
 
 // Addrs returns the Stack's own addresses.

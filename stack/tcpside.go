@@ -113,6 +113,8 @@ func (s *Stack) stopSides() {
 		f.Kill(cause)
 	}
 	s.udp.table.Close(cause)
+	s.raw.Close(cause)
+	s.icmp.acceptor.CloseCause(cause)
 	s.fragments.end()
 	s.tcp.mu.Lock()
 	s.tcp.ended = true

@@ -1,8 +1,6 @@
 package stack
 
 import (
-	"encoding/binary"
-	"io"
 	"time"
 
 	"l3extract/udp"
@@ -26,13 +24,8 @@ func (s *Stack) initUDP() error {
 	for _, p := range s.cfg.Addrs {
 		env.Addrs = append(env.Addrs, p.Addr())
 	}
-	if r := s.cfg.Rand; r != nil {
-		env.Uint32 = func() uint32 {
-			var b [4]byte
-			_, _ = io.ReadFull(r, b[:]) // a reader that fails gives a fixed number: it is for tests
-			return binary.NativeEndian.Uint32(b[:])
-		}
-	}
+	env.AllowICMP = s.icmp.mayReport
+	env.Uint32 = s.cfg.uint32()
 	t, err := udp.NewTable(&s.cfg.UDP, env)
 	if err != nil {
 		return err

@@ -17,7 +17,11 @@ func (sink) WriteDatagram([]byte) bool { return true }
 // loaded returns a table with one Socket, and a function that lets it receive a
 // datagram as the reader of the conn does.
 func loaded(tb testing.TB, f family, m Mapping, size int) (*Socket, func()) {
-	r := newRig(tb, Config{Mapping: m}, func(e *Env) { e.Out = sink{} })
+	return loadedOn(tb, f, m, size, func(e *Env) { e.Out = sink{} })
+}
+
+func loadedOn(tb testing.TB, f family, m Mapping, size int, change func(*Env)) (*Socket, func()) {
+	r := newRig(tb, Config{Mapping: m}, change)
 	var p packet.Packet
 	if c := p.Decode(datagramPacket(f.client, f.server, string(make([]byte, size)))); c != drop.None {
 		tb.Fatal(c)

@@ -122,7 +122,8 @@ type Config struct {
 	WriteRefreshes bool
 
 	// MaxSockets limits the accepted Sockets. Beyond it a new one takes the
-	// place of the least recently used Socket of the source that has most.
+	// place of the least recently used Socket of the source that has most, which is
+	// its own if that has as many.
 	// Default: 32768. Negative: unlimited.
 	MaxSockets int
 

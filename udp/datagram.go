@@ -15,6 +15,7 @@ type datagram struct {
 	next     *datagram // in the queue that holds it
 	src, dst netip.AddrPort
 	n        int // bytes of buf that are payload
+	hops     uint8
 	class    int // index into sizes
 	buf      []byte
 }

@@ -42,6 +42,18 @@
 // way out has no room for, in which case the write succeeds as in any network.
 // An idle Socket costs some 800 bytes, no goroutine and no timer.
 //
+// # Many at a time
+//
+// [Socket.ReadBatch] and [Socket.WriteBatch] take several datagrams in one call, in
+// memory of the caller. A conn that takes runs of datagrams (a Linux TUN with USO)
+// gets those of a WriteBatch that are equal in size and ends as one write.
+//
+// # Timeouts
+//
+// What the client sends refreshes a Socket's timeout, always (RFC 4787 REQ-6). What
+// the application sends to the client does so only with WriteRefreshes: a stranger who
+// keeps sending could hold a place for ever.
+//
 // # Errors
 //
 // Every call returns *net.OpError, whose cause errors.Is finds: net.ErrClosed,

@@ -10,6 +10,7 @@ import (
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
 	"l3extract/internal/limit"
+	"l3extract/l3conn"
 )
 
 // Output takes whole IP packets to the packet conn. Neither method waits; b is
@@ -19,6 +20,22 @@ type Output interface {
 	WriteControl(b []byte) bool  // ICMP
 	WriteDatagram(b []byte) bool // UDP
 }
+
+// SegmentOutput is an Output that takes datagrams in parts: it need not copy them,
+// and the conn may do the rest of the work. An Output that is none is given whole
+// packets.
+type SegmentOutput interface {
+	Output
+	// DatagramOffload returns what may be left to the conn: OffloadChecksum,
+	// OffloadUDP for runs of datagrams, or none. It does not change.
+	DatagramOffload() l3conn.Features
+	// WriteDatagramSegment is WriteDatagram for one datagram or one run.
+	WriteDatagramSegment(seg *l3conn.Segment) bool
+}
+
+// icmpRate is the default of the ICMP errors that one source may cause each second,
+// and at once.
+const icmpRate = 100
 
 // Env is what package stack gives to a Table; nobody else can make one. Fields
 // with a default may be left zero.

@@ -62,13 +62,17 @@ func (t *Table) errorOf(kind packet.Unreachable) error {
 	return nil
 }
 
-// unreachable sends an ICMP error about a packet that came from a client, as if
-// from its destination. It may run on the goroutine that reads the conn.
-func (t *Table) unreachable(kind packet.Unreachable, quoted []byte) {
+// unreachable sends an ICMP error about a packet that came from a client, from whom
+// it names, or else as if from its destination. It may run on the goroutine that reads
+// the conn.
+func (t *Table) unreachable(f packet.Fault, quoted []byte) {
 	src, dst := ends(quoted)
+	if from := f.From.Unmap().WithZone(""); from.IsValid() && from.Is4() == dst.Is4() && !from.IsLoopback() {
+		dst = from
+	}
 	buf := getPacketBuffer()
 	defer putPacketBuffer(buf)
-	b := packet.AppendICMPError((*buf)[:0], dst, kind, quoted, 0)
+	b := packet.AppendICMPError((*buf)[:0], dst, f.Kind, quoted, f.MTU)
 	if len(b) == 0 {
 		return // nothing that may be answered, such as a multicast
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net"
 	"net/netip"
 	"os"
@@ -223,6 +222,52 @@ func TestICMPRate(t *testing.T) {
 	}
 }
 
+// Refuse passes on what a router said, in its name, about the datagram.
+func TestRefuseWithFault(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		for _, tc := range []struct {
+			fault packet.Fault
+			from  netip.Addr
+		}{
+			{packet.Fault{Kind: packet.TimeExceeded, From: f.far.Addr()}, f.far.Addr()},
+			{packet.Fault{Kind: packet.TooBig, From: f.far.Addr(), MTU: 1300}, f.far.Addr()},
+			{packet.Fault{Kind: packet.HostUnreachable}, f.server.Addr()},
+			{packet.Fault{Kind: packet.PortUnreachable, From: f.loopback}, f.server.Addr()},
+			{packet.Fault{Kind: packet.NetUnreachable, From: otherFamily(f).far.Addr()}, f.server.Addr()},
+		} {
+			r := newRig(t, Config{})
+			s := r.opened(f.client, f.server)
+			m, err := s.ReadMsg(make([]byte, 9))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.HopLimit != 64 {
+				t.Errorf("a datagram with %d hops", m.HopLimit)
+			}
+			if err := s.Refuse(m, fmt.Errorf("upstream: %w", &tc.fault)); err != nil {
+				t.Fatal(err)
+			}
+			p := r.sent()
+			e, ok := packet.ParseICMPError(p)
+			if !ok || e.Kind != tc.fault.Kind || e.MTU != tc.fault.MTU || p.Src != tc.from || e.Src != f.client || e.Dst != f.server {
+				t.Errorf("%v: %+v from %v", &tc.fault, e, p.Src)
+			}
+			if err := s.Refuse(m, &packet.Fault{Kind: packet.OtherError}); err != nil || len(r.out.take()) != 0 {
+				t.Errorf("what cannot be sent: %v", err)
+			}
+		}
+	})
+}
+
+func otherFamily(f family) family {
+	for _, other := range families {
+		if other.name != f.name {
+			return other
+		}
+	}
+	return f
+}
+
 // By default each source has a ration of its own, which fills up again.
 func TestDefaultICMPRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -234,10 +279,10 @@ func TestDefaultICMPRate(t *testing.T) {
 			pause     time.Duration
 			n, answer int
 		}{
-			{f.client, 0, 150, icmpBurst},
+			{f.client, 0, 150, icmpRate},
 			{f.other, 0, 10, 0}, // the same source
 			{f.client, time.Second / 2, 100, icmpRate / 2},
-			{f.client, time.Hour, 150, icmpBurst},
+			{f.client, time.Hour, 150, icmpRate},
 		} {
 			time.Sleep(tc.pause)
 			for range tc.n {
@@ -249,19 +294,6 @@ func TestDefaultICMPRate(t *testing.T) {
 		}
 		r.wantDrops(drop.ICMPRate, 50+10+50+50)
 	})
-}
-
-// What one source spends is missed by those alone that share its bucket.
-func TestRation(t *testing.T) {
-	r := &ration{seed: maphash.MakeSeed()}
-	at := func(i int) netip.Prefix { return netip.PrefixFrom(clientAt(i, 0).Addr(), 32) }
-	for r.allow(at(0), 0) {
-	}
-	for i := 1; i < 100; i++ {
-		if shared := r.bucket(at(i)) == r.bucket(at(0)); r.allow(at(i), 0) == shared {
-			t.Errorf("source %d: shared %v", i, shared)
-		}
-	}
 }
 
 // TestHandleError: which Sockets a client's ICMP error reaches, and as what.

@@ -148,13 +148,17 @@ func TestSourcesModel(t *testing.T) {
 		case op < 9:
 			drop(next(len(all)))
 		default:
-			v := x.victim()
+			key := netip.PrefixFrom(clientAt(next(20), 1).Addr(), 32)
+			v := x.victim(key)
 			most := 0
 			for _, n := range count {
 				most = max(most, n)
 			}
 			if count[keys[v]] != most || x.total != len(all) {
 				t.Fatalf("step %d: victim's source has %d, the largest %d", step, count[keys[v]], most)
+			}
+			if count[key] == most && keys[v] != key {
+				t.Fatalf("step %d: the victim is another's although %v has as many", step, key)
 			}
 			for i, s := range all {
 				if keys[s] == keys[v] {

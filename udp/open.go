@@ -14,7 +14,7 @@ func (t *Table) open(p *packet.Packet, src, dst netip.AddrPort) bool {
 	if cause := t.judge(src, dst); cause != drop.None {
 		t.env.Drops.Add(cause)
 		if cause == drop.UDPNobody || cause == drop.UDPRefused {
-			t.unreachable(packet.PortUnreachable, p.Raw)
+			t.unreachable(packet.Fault{Kind: packet.PortUnreachable}, p.Raw)
 		}
 		return true
 	}
@@ -29,7 +29,7 @@ func (t *Table) open(p *packet.Packet, src, dst netip.AddrPort) bool {
 	s.place.key = keyOf(t.cfg.Mapping, src, dst)
 	s.place.noDNS = dst.Port() != portDNS
 	// The first datagram goes in before anyone can see the Socket.
-	if s.enqueue(src, dst, p.Payload) != drop.None {
+	if s.enqueue(src, dst, p.Payload, p.TTL, nil) != drop.None {
 		return true // no memory, so there would be nothing to read
 	}
 	if !t.insert(s, src.Addr()) {
@@ -76,7 +76,7 @@ func (t *Table) insert(s *Socket, src netip.Addr) bool {
 		t.removeLocked(ofSource, now)
 	}
 	if n := t.sources.total; n > 0 && reached(n, t.cfg.MaxSockets) {
-		ofAll = t.sources.victim()
+		ofAll = t.sources.victim(source)
 		t.removeLocked(ofAll, now)
 	}
 	t.mapped[s.place.key] = s

@@ -80,3 +80,38 @@ func (q *queue) pop() *datagram {
 	q.bytes -= d.cost()
 	return d
 }
+
+// popRun takes up to limit datagrams, one linked to the next, and returns the first
+// and how many there are.
+func (q *queue) popRun(limit int) (*datagram, int) {
+	first, n := q.head, 0
+	var last *datagram
+	for d := first; d != nil && n < limit; d = d.next {
+		last = d
+		n++
+		q.bytes -= d.cost()
+	}
+	if last == nil {
+		return nil, 0
+	}
+	if q.head = last.next; q.head == nil {
+		q.tail = nil
+	}
+	last.next = nil
+	q.count -= n
+	return first, n
+}
+
+// unpop puts datagrams that were taken back in front of the others. They have had
+// their room already.
+func (q *queue) unpop(ds []*datagram) {
+	for i := len(ds) - 1; i >= 0; i-- {
+		d := ds[i]
+		if d.next = q.head; q.head == nil {
+			q.tail = d
+		}
+		q.head = d
+		q.count++
+		q.bytes += d.cost()
+	}
+}

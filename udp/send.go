@@ -18,33 +18,46 @@ func (t *Table) send(s *Socket, from, to netip.AddrPort, payload []byte) error {
 		s.lostOut.Add(1)
 		return syscall.EMSGSIZE
 	}
-	if t.cfg.WriteRefreshes {
-		s.place.written.Store(t.now())
-	}
+	t.wrote(s)
 	if t.env.own(to.Addr()) {
 		t.loop(s, from, to, payload)
 		return nil
 	}
+	o := getOutgoing()
+	o.add(payload)
+	if !t.transmit(o, from, to) {
+		s.lostOut.Add(1)
+	}
+	o.free()
+	return nil
+}
+
+// transmit sends the one datagram in o and reports whether it was taken.
+func (t *Table) transmit(o *outgoing, from, to netip.AddrPort) bool {
+	if t.segments != nil && t.fits(o.total, to.Addr()) {
+		return t.emit(o, from, to)
+	}
 	buf := getPacketBuffer()
-	b := packet.AppendUDP((*buf)[:0], from, to, uint8(t.cfg.HopLimit), uint8(t.cfg.TrafficClass), payload)
+	defer putPacketBuffer(buf)
+	b := packet.AppendUDP((*buf)[:0], from, to, uint8(t.cfg.HopLimit), uint8(t.cfg.TrafficClass), o.parts[1])
 	*buf = b
-	sent := true
 	switch {
 	case len(b) > t.env.MTU:
-		sent = t.sendFragments(b)
+		return t.sendFragments(b)
 	case t.cfg.DontFragment:
 		packet.SetDontFragment(b)
-		sent = t.env.Out.WriteDatagram(b)
 	default:
 		// A smaller link on the way may fragment it, which needs a number.
 		identify(b, uint16(t.env.Uint32()))
-		sent = t.env.Out.WriteDatagram(b)
 	}
-	putPacketBuffer(buf)
-	if !sent {
-		s.lostOut.Add(1)
+	return t.env.Out.WriteDatagram(b)
+}
+
+// wrote notes that the application of s sends, if that matters.
+func (t *Table) wrote(s *Socket) {
+	if t.cfg.WriteRefreshes {
+		s.place.written.Store(t.now())
 	}
-	return nil
 }
 
 // sendFragments reports whether all fragments of b were taken. It stops at the
@@ -77,7 +90,7 @@ func (t *Table) loop(s *Socket, from, to netip.AddrPort, payload []byte) {
 	t.mu.Lock()
 	r := t.own.find(&t.env, from, to)
 	t.mu.Unlock()
-	if r != nil && r.enqueue(from, to, payload) != drop.Closed {
+	if r != nil && r.enqueue(from, to, payload, 0, nil) != drop.Closed {
 		return
 	}
 	t.env.Drops.Add(drop.OwnAddressUnreachable)

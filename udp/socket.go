@@ -45,9 +45,10 @@ type Socket struct {
 	mu       sync.Mutex
 	readable sync.Cond // queue, pending, ended or a deadline changed
 	queue    queue
-	pending  error // told by ICMP, for the next call
-	ended    error // what calls find after the end; nil while it lives
-	cause    error // of the end
+	notifier flow.Notifier // beside readable; nil mostly
+	pending  error         // told by ICMP, for the next call
+	ended    error         // what calls find after the end; nil while it lives
+	cause    error         // of the end
 	endedAt  time.Time
 	filter   *filter // nil: allows all
 	deadlines

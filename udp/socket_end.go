@@ -46,15 +46,15 @@ func (s *Socket) Reject(err error) error {
 	if ended := s.end(causeOf(err, flow.Reset), drop.UDPRefused); ended != nil {
 		return s.opError(opReject, nil, ended)
 	}
-	if kind, ok := unreachableFor(err); ok {
-		s.t.unreachable(kind, s.first)
+	if f, ok := unreachableFor(err); ok {
+		s.t.unreachable(f, s.first)
 	}
 	return nil
 }
 
 // Refuse tells the client that m, a datagram that it sent, did not reach its
-// destination: with the ICMP error that Reject would send for err, quoting m. The
-// Socket lives on. This is how a relay passes on what it hears from the other
+// destination: with the ICMP error that Reject would send for err, quoting m, or with
+// the one that err is, an icmp.Error, from the router that it names. The Socket lives on. This is how a relay passes on what it hears from the other
 // side. It is an error to refuse what this Socket cannot have received, EINVAL,
 // and to refuse after the end.
 func (s *Socket) Refuse(m Msg, err error) error {
@@ -65,11 +65,11 @@ func (s *Socket) Refuse(m Msg, err error) error {
 	if wrong != nil || s.kind == dialled || len(m.Payload) > max6 {
 		return s.opError(opReject, addrOf(m.Source), syscall.EINVAL)
 	}
-	if kind, ok := unreachableFor(err); ok {
+	if f, ok := unreachableFor(err); ok {
 		// The packet is gone; its headers are what matters, and these we know.
 		buf := getPacketBuffer()
 		*buf = packet.AppendUDP((*buf)[:0], to, from, 0, 0, m.Payload)
-		s.t.unreachable(kind, *buf)
+		s.t.unreachable(f, *buf)
 		putPacketBuffer(buf)
 	}
 	return nil
@@ -77,19 +77,23 @@ func (s *Socket) Refuse(m Msg, err error) error {
 
 // unreachableFor returns the ICMP error that tells a client of err; false means
 // none.
-func unreachableFor(err error) (packet.Unreachable, bool) {
+func unreachableFor(err error) (packet.Fault, bool) {
+	var f *packet.Fault
 	var t interface{ Timeout() bool }
+	kind := packet.PortUnreachable
 	switch {
+	case errors.As(err, &f):
+		return *f, true
 	case errors.Is(err, syscall.EHOSTUNREACH):
-		return packet.HostUnreachable, true
+		kind = packet.HostUnreachable
 	case errors.Is(err, syscall.ENETUNREACH):
-		return packet.NetUnreachable, true
+		kind = packet.NetUnreachable
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM), errors.Is(err, flow.Policy):
-		return packet.AdminProhibited, true
+		kind = packet.AdminProhibited
 	case errors.As(err, &t) && t.Timeout(), errors.Is(err, flow.TimedOut):
-		return 0, false
+		return packet.Fault{}, false
 	}
-	return packet.PortUnreachable, true
+	return packet.Fault{Kind: kind}, true
 }
 
 // end ends the Socket, once, with cause, which carries a flow.Cause. What waits
@@ -108,7 +112,7 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 	s.queue.head, s.queue.tail, s.queue.count, s.queue.bytes = nil, nil, 0, 0
 	s.filter = nil
 	s.disarm()
-	cancel := s.cancel
+	cancel, notifier := s.cancel, s.notifier
 	s.mu.Unlock()
 
 	s.readable.Broadcast()
@@ -120,6 +124,9 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 		s.release(d)
 	}
 	s.t.env.Flows.Remove(s.id, s.FlowInfo())
+	if notifier != nil {
+		notifier.Notify(flow.Event{})
+	}
 	return nil
 }
 
@@ -136,6 +143,10 @@ func (s *Socket) report(err error) {
 	if s.ended == nil {
 		s.pending = err
 	}
+	notifier := s.notifier
 	s.mu.Unlock()
 	s.readable.Signal()
+	if notifier != nil {
+		notifier.Notify(flow.Event{})
+	}
 }

@@ -3,9 +3,9 @@ package udp
 import (
 	"net"
 	"net/netip"
-	"os"
 
 	"l3extract/internal/drop"
+	"l3extract/internal/flow"
 )
 
 // Msg is a datagram with both its ends.
@@ -19,6 +19,10 @@ type Msg struct {
 	// Size is the length of a received payload before it was cut, in bytes.
 	// WriteMsg ignores it.
 	Size int
+	// HopLimit is the TTL or hop limit with which a received datagram arrived, 0 if
+	// it came from inside the stack. Who sends it on as a router does so with one
+	// less. WriteMsg ignores it.
+	HopLimit uint8
 }
 
 // Truncated tells whether the received payload was longer than the buffer.
@@ -37,7 +41,7 @@ func (s *Socket) ReadMsg(b []byte) (Msg, error) {
 	if err != nil {
 		return Msg{}, s.opError(opRead, nil, err)
 	}
-	m := Msg{Source: d.src, Destination: d.dst, Size: d.n}
+	m := Msg{Source: d.src, Destination: d.dst, Size: d.n, HopLimit: d.hops}
 	m.Payload = b[:copy(b, d.payload())]
 	s.release(d)
 	return m, nil
@@ -99,14 +103,7 @@ func (s *Socket) next() (*datagram, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		switch {
-		case s.ended != nil:
-			return nil, s.ended
-		case passed(s.readDeadline):
-			return nil, os.ErrDeadlineExceeded
-		case s.pending != nil:
-			err := s.pending
-			s.pending = nil
+		if err := s.readError(); err != nil {
 			return nil, err
 		}
 		if d := s.queue.pop(); d != nil {
@@ -125,13 +122,15 @@ func (s *Socket) release(d *datagram) {
 
 // enqueue puts a copy of a received datagram into the queue, on the goroutine
 // that reads the conn: it never waits. It returns why the datagram was dropped,
-// which it has counted, and drop.Closed uncounted when the Socket has ended.
-func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte) drop.Cause {
+// which it has counted, and drop.Closed uncounted when the Socket has ended. The
+// Notifier is called at once, or for a batch that is open at its end.
+func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8, batch *batch) drop.Cause {
 	cost := sizes[classOf(len(payload))]
 	if !s.t.memory.take(cost) {
 		return s.lose(drop.UDPMemory)
 	}
 	d := newDatagram(src, dst, payload)
+	d.hops = hops
 	s.mu.Lock()
 	cause := drop.None
 	switch {
@@ -152,9 +151,16 @@ func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte) drop.Cause {
 		s.in.Add(uint64(len(payload)))
 		s.datagramsIn.Add(1)
 	}
+	notifier := s.notifier
+	if s.queue.count != 1 {
+		notifier = nil // it was told of the first one
+	}
 	s.mu.Unlock()
 	if cause == drop.None {
 		s.readable.Signal()
+		if notifier != nil && !batch.later(notifier) {
+			notifier.Notify(flow.Event{})
+		}
 		return cause
 	}
 	s.release(d)

@@ -104,8 +104,7 @@ func (s *Socket) write(b []byte, from, to, named netip.AddrPort) (int, error) {
 	if err != nil {
 		return 0, s.opError(opWrite, addrOf(named), err)
 	}
-	s.out.Add(uint64(len(b)))
-	s.datagramsOut.Add(1)
+	s.sentOut(1, len(b))
 	return len(b), nil
 }
 

@@ -94,7 +94,11 @@ func (x *sources) oldestOf(key netip.Prefix) *Socket {
 	return x.byKey[key].socks.front().owner
 }
 
-// victim returns the Socket to evict first; there must be one.
-func (x *sources) victim() *Socket {
+// victim returns the Socket to evict for one of key; there must be one. Of sources
+// that have most, key itself comes first: with the new one it has most of all.
+func (x *sources) victim(key netip.Prefix) *Socket {
+	if x.count(key) == x.most {
+		return x.oldestOf(key)
+	}
 	return x.byCount[x.most].front().owner.socks.front().owner
 }

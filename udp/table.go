@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -9,7 +8,9 @@ import (
 
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
+	"l3extract/internal/limit"
 	"l3extract/internal/packet"
+	"l3extract/l3conn"
 )
 
 // broadcast is the only broadcast address that can be told without a netmask.
@@ -25,6 +26,12 @@ type Table struct {
 	acceptor *Acceptor
 	memory   memory
 	start    time.Time // now counts from here
+
+	segments SegmentOutput   // env.Out, if it is one
+	offload  l3conn.Features // what may be left to it
+
+	// Of the goroutine that reads the conn, between BeginBatch and EndBatch.
+	batch batch
 
 	evicted, evictedSource atomic.Uint64 // for MaxSockets, for MaxSocketsPerSource
 
@@ -70,9 +77,12 @@ func NewTable(cfg *Config, env Env) (*Table, error) {
 		mapped: make(map[key]*Socket), sources: newSources(),
 	}
 	t.start = t.env.Now()
+	if t.segments, _ = env.Out.(SegmentOutput); t.segments != nil {
+		t.offload = t.segments.DatagramOffload()
+	}
 	if t.env.AllowICMP == nil {
-		r := &ration{seed: maphash.MakeSeed()}
-		t.env.AllowICMP = func(to netip.Addr) bool { return r.allow(t.env.SourceKey(to), t.now()) }
+		r := limit.NewRate(icmpRate, icmpRate, t.env.SourceKey)
+		t.env.AllowICMP = func(to netip.Addr) bool { return r.Allow(to, t.env.Now()) }
 	}
 	t.memory.limit, t.memory.budget = t.cfg.TotalQueueBytes, t.env.Budget
 	t.acceptor = newAcceptor(t)
@@ -108,7 +118,7 @@ func (t *Table) HandlePacket(p *packet.Packet) {
 			}
 			continue // another goroutine has just opened it
 		}
-		if s.enqueue(src, dst, p.Payload) != drop.Closed {
+		if s.enqueue(src, dst, p.Payload, p.TTL, &t.batch) != drop.Closed {
 			return
 		}
 	}
@@ -118,7 +128,10 @@ func (t *Table) HandlePacket(p *packet.Packet) {
 // find returns the Socket for a datagram and notes that it was used. Without
 // one, known tells that the datagram has been dealt with.
 func (t *Table) find(src, dst netip.AddrPort) (s *Socket, known bool) {
-	now := t.now()
+	now := t.batch.now
+	if !t.batch.open {
+		now = t.now()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.cause != nil {

@@ -27,8 +27,29 @@
 // that the mapping towards the world is as endpoint-independent as the stack's
 // own (RFC 4787). It lives as long as the Socket, whose idle timeout is the
 // stack's udp.Config. Sockets mapped PerDestination are refused: replies to their
-// many clients could not be told apart. An idle Socket holds no buffer, if its
-// upstream is a *net.UDPConn on Linux; else it holds one of 64 KiB.
+// many clients could not be told apart. Hairpinning is the upstream's matter: two
+// clients that know each other's upstream addresses reach each other as far as the
+// host lets them.
+//
+// If the upstream is a *net.UDPConn on Linux, an idle Socket has neither a goroutine
+// nor a buffer: one goroutine receives for all of them, and what clients send is sent
+// on by the goroutine that reads the stack's conn, many datagrams with one system
+// call. A full upstream socket is waited for while the Socket's queue fills. For any
+// other upstream a Socket has two goroutines and a buffer of 64 KiB.
+//
+// A TTL or hop limit below 34 is kept, less the stack's own hop: it is somebody's
+// traceroute. ICMP errors that upstream reports about a datagram (on Linux, of a
+// *net.UDPConn) are passed on to the client in the name of the router that sent them, so
+// that traceroute and path-MTU discovery work.
+//
+// # Pings
+//
+// A ping to another address than the stack's own is sent to its target, by a ping socket
+// or a raw one (see [PingListener]), with its payload and, less one hop, its TTL. The
+// client gets the target's answer, with the identifier and sequence number of its own,
+// or the ICMP error that a router reports, or nothing: never an answer that nobody gave.
+// A session has two sockets and three goroutines for all pings. Where the process may
+// not send any, that is logged once, and pings are not answered. Linux only.
 //
 // # Who may be reached
 //
@@ -53,4 +74,7 @@
 //	HalfCloseTimeout        4 min       RFC 5382, REQ-5
 //	MaxDials                1024
 //	MaxDialsPerDestination  64
+//	PingTimeout             10 s
+//	MaxPings                1024
+//	MaxPingsPerSource       128
 package forward

@@ -14,17 +14,17 @@ import (
 // loop relays between streams and kernel sockets without a goroutine for any of them.
 // Two goroutines serve them all:
 //
-//	poll    hears from the sockets, through an epoll instance of its own
+//	poll    hears from the sockets; it is the one that hears from those of UDP too
 //	ready   hears from the streams, through a list on which they are put
 //
 // Each has a buffer, which holds bytes only within one look at a pair. Whoever comes
 // second to one direction of a pair waits for the first, who waits for nothing.
 type loop struct {
 	n      *session
-	poller *epoll.Poller
+	poller *epoll.Poller   // the session's
 	ctx    context.Context // of the whole loop; for Control
 	end    context.CancelFunc
-	runs   sync.WaitGroup // poll, ready, and unstall while it is needed; close waits for them
+	runs   sync.WaitGroup // ready, and unstall while it is needed; close waits for them
 
 	wake chan struct{} // holds one wake-up of ready
 
@@ -57,9 +57,9 @@ const share = 4 << 20
 
 // newLoop starts a loop, or returns nil where epoll cannot be had.
 func newLoop(n *session) *loop {
-	p, err := epoll.New()
-	if err != nil {
-		n.log.Warn("no event loop, each connection gets two goroutines", "err", err)
+	p := n.upstreams.loop()
+	if p == nil {
+		n.log.Warn("no event loop: each connection gets two goroutines")
 		return nil
 	}
 	l := &loop{n: n, poller: p, wake: make(chan struct{}, 1)}
@@ -68,7 +68,6 @@ func newLoop(n *session) *loop {
 	for i := range l.buffers {
 		l.buffers[i] = new(relayBuffer)
 	}
-	l.runs.Go(func() { _ = p.Run(l.ctx) }) // poll: it fails only when ctx ends
 	l.runs.Go(l.ready)
 	return l
 }
@@ -77,7 +76,6 @@ func newLoop(n *session) *loop {
 func (l *loop) close() {
 	l.dials.close()
 	l.end()
-	_ = l.poller.Close()
 	l.runs.Wait()
 }
 

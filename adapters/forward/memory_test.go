@@ -5,7 +5,6 @@ package forward
 import (
 	"io"
 	"net"
-	"runtime"
 	"testing"
 
 	"l3extract/stack"
@@ -40,14 +39,4 @@ func testIdleHoldsNoBuffer(t *testing.T) {
 	if n, err := ends[0].Read(nil); n != 0 || err != nil && err != io.EOF {
 		t.Error(err) // they are alive until here
 	}
-}
-
-// heap returns the bytes in use once the pools are empty.
-func heap() int64 {
-	var m runtime.MemStats
-	for range 3 {
-		runtime.GC()
-	}
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

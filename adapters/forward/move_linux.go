@@ -16,7 +16,7 @@ type verdict uint8
 const (
 	waits     verdict = iota // an event will tell when there is more to do
 	again                    // there is more to do, after others
-	ended                    // in order
+	finished                    // in order
 	stuck                    // until the packet conn takes more
 	noClient                 // the stream failed, with err
 	noServer                 // the socket failed, with err
@@ -53,7 +53,7 @@ func (p *pair) moveUp() (verdict, error) {
 			p.upDone = true
 			p.half.Store(true)
 			_ = unix.Shutdown(p.sock.FD, unix.SHUT_WR) // fails if the server has gone, which the other direction finds out
-			return ended, nil
+			return finished, nil
 		case own != nil:
 			return noClient, own
 		default:
@@ -127,7 +127,7 @@ func (p *pair) moveDown(buffer []byte) (verdict, error) {
 			p.downDone = true
 			p.half.Store(true)
 			_ = p.st.Stream().CloseWrite() // fails if the stream has ended, which the other direction finds out
-			return ended, nil
+			return finished, nil
 		}
 		if n < len(b) && !p.hup {
 			p.in = false // what comes from now on is a new edge
@@ -159,7 +159,7 @@ func (p *pair) conclude(v verdict, err error) {
 	case noServer:
 		p.st.Discard()
 		fallthrough
-	case ended:
+	case finished:
 		if p.ends.Add(1) == 2 {
 			p.finish()
 		}

@@ -8,9 +8,11 @@ import (
 
 // outlet is an upstream socket, for one sender and one receiver at once.
 type outlet struct {
-	conn net.PacketConn
+	conn net.PacketConn  // closed if up is there
+	up   *upstream       // what took its place; nil on most systems
 	ap   addrPortConn    // conn, if it is one
 	raw  syscall.RawConn // of a socket whose readability can be waited for, else nil
+	v6   bool            // what raw is
 }
 
 // addrPortConn is what a *net.UDPConn and its like offer beside net.PacketConn:
@@ -24,18 +26,34 @@ func newOutlet(pc net.PacketConn) *outlet {
 	o := &outlet{conn: pc}
 	o.ap, _ = pc.(addrPortConn)
 	o.raw = rawConn(pc)
+	o.prepare()
 	return o
 }
 
-// send sends b to the address to.
-func (o *outlet) send(b []byte, to netip.AddrPort) error {
+// send sends b to the address to, with so many hops; 0 is the system's default, and
+// all there is where hops cannot be set.
+func (o *outlet) send(b []byte, to netip.AddrPort, hops uint8) error {
 	var err error
-	if o.ap != nil {
+	switch {
+	case o.up != nil:
+		err = o.up.send(b, to, hops)
+	case hops != 0 && o.raw != nil:
+		err = o.sendHops(b, to, hops)
+	case o.ap != nil:
 		_, err = o.ap.WriteToUDPAddrPort(b, to)
-	} else {
+	default:
 		_, err = o.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	}
 	return err
+}
+
+// close ends receive. It may be called once.
+func (o *outlet) close() {
+	if o.up != nil {
+		o.up.close()
+		return
+	}
+	_ = o.conn.Close() // nothing is in it that could be lost
 }
 
 // receive waits for a datagram. The payload lies in the buffer, which the caller

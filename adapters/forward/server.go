@@ -23,7 +23,8 @@ type Dialer interface {
 
 // PacketListener opens the upstream of a UDP socket. Network is "udp4" or
 // "udp6", for the destinations that it is to reach; address is ":0".
-// *net.ListenConfig and direct.Dialer are PacketListeners.
+// *net.ListenConfig and direct.Dialer are PacketListeners. The Server owns what it
+// returns, and on Linux takes the descriptor out of a *net.UDPConn and closes that.
 type PacketListener interface {
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
 }
@@ -56,12 +57,20 @@ type Server struct {
 	// another way than TCP could leak it past a proxy.
 	PacketListener PacketListener
 
+	// PingListener opens the sockets of pings, when the first one comes, if the
+	// stack's Config.ICMP.Echo is EchoForward. Default: the Dialer if it is a
+	// PingListener; if it is none pings to other hosts are not answered. The same is so,
+	// after one line to the Logger, where the process may not send pings, and on other
+	// systems than Linux.
+	PingListener PingListener
+
 	// Policy says who may be reached. Default: the zero Policy.
 	Policy Policy
 
 	// Route, if set, is asked where a flow goes, before Policy: for every stream,
-	// and for every datagram of a UDP socket to another destination than the one
-	// before. Replies of a UDP target appear to come from the destination that
+	// for every datagram of a UDP socket to another destination than the one
+	// before, and for every ping (network "icmp", ports 0; it must not block).
+	// Replies of a UDP target or a pinged one appear to come from the destination that
 	// stands for it. An error refuses the flow as Stream.Reject does. It may be
 	// called at once by many goroutines and may block its own flow only, but then
 	// should have a time-out. Default: nil, every flow goes where it was sent.
@@ -89,13 +98,22 @@ type Server struct {
 	// address and port. Default: 64. Negative: no limit.
 	MaxDialsPerDestination int
 
+	// PingTimeout is how long a target may take to answer a ping; later answers are
+	// lost. Default: 10 s. Negative: as long as it likes.
+	PingTimeout time.Duration
+
+	// MaxPings bounds the pings in flight, MaxPingsPerSource those of one client
+	// address (IPv6: of one /64). Further ones are dropped and counted. Default: 1024,
+	// 128. Negative: no limit but 32768 in flight.
+	MaxPings, MaxPingsPerSource int
+
 	// OnDial, if set, is told of each dial of a stream and each upstream socket
 	// that ended well or not. It runs with no lock held, on a goroutine that other
 	// flows need too, and must return soon.
 	OnDial func(Dial)
 
-	// Logger gets, at level debug, why a flow was not served. Default: nil,
-	// silence.
+	// Logger gets, at level debug, why a flow was not served, and as a warning what is
+	// never served. Default: nil, silence.
 	Logger *slog.Logger
 
 	// goroutines has every stream relayed the portable way, as tests want it.

@@ -26,11 +26,13 @@ type session struct {
 	judging, plain Dialer // with and without the Policy
 	generic        bool   // the Dialer cannot be made to judge: both are the same
 	packets        PacketListener
+	pings          *pinger // nil: the Dialer knows no pings
 
 	dialTimeout, idle, halfIdle time.Duration // 0: none
 	dials                       *limit.Table
 
 	accepting, flows sync.WaitGroup
+	upstreams        upstreams
 
 	mu      sync.Mutex // a leaf
 	live    map[ender]struct{}
@@ -66,6 +68,7 @@ func (f *Server) newSession(s *stack.Stack) *session {
 		n.own[p.Addr()] = true
 	}
 	n.setDialer()
+	n.setPinger()
 	return n
 }
 
@@ -95,8 +98,12 @@ func (n *session) serve(ctx context.Context) error {
 	}
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // so that flows end with a cause of ours
 	defer cancel(nil)
+	defer n.upstreams.close()
 	n.accepting.Go(func() { n.acceptStreams(inner) })
 	n.accepting.Go(func() { n.acceptSockets(inner) })
+	if n.pings != nil {
+		n.accepting.Go(func() { n.pings.run(inner) })
+	}
 	done := make(chan struct{})
 	go func() { // tells the loop below that everything has ended; it awaits it
 		defer close(done)

@@ -22,6 +22,16 @@ type Stats struct {
 	// DatagramsLost counts those that could not be sent on, either way, and those
 	// that came for a client from where its mapping takes none.
 	DatagramsLost uint64
+	// DatagramErrors counts the ICMP errors of upstreams about datagrams.
+	DatagramErrors uint64
+
+	Pings       uint64 // sent to their targets
+	Pongs       uint64 // answers of targets passed on
+	PingErrors  uint64 // ICMP errors about pings passed on
+	PingsLate   uint64 // pings that were not answered in time
+	PingsLost   uint64 // pings that could not be sent, and that Route refused
+	PingsOver   uint64 // pings beyond MaxPings and MaxPingsPerSource
+	PolicyPings uint64 // pings that Policy refused
 }
 
 // counters are the Stats as they are counted.
@@ -30,6 +40,9 @@ type counters struct {
 	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
 	policyStreams, policyDatagrams                         atomic.Uint64
 	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
+	datagramErrors                                         atomic.Uint64
+	pings, pongs, pingErrors, pingsLate                    atomic.Uint64
+	pingsLost, pingsOver, policyPings                      atomic.Uint64
 }
 
 // Stats returns the account as of now.
@@ -41,6 +54,8 @@ func (f *Server) Stats() Stats {
 		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(),
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),
-		DatagramsLost: c.datagramsLost.Load(),
+		DatagramsLost: c.datagramsLost.Load(), DatagramErrors: c.datagramErrors.Load(),
+		Pings: c.pings.Load(), Pongs: c.pongs.Load(), PingErrors: c.pingErrors.Load(), PingsLate: c.pingsLate.Load(),
+		PingsLost: c.pingsLost.Load(), PingsOver: c.pingsOver.Load(), PolicyPings: c.policyPings.Load(),
 	}
 }

@@ -14,10 +14,12 @@ import (
 	"l3extract/udp"
 )
 
-// socket joins one Socket of the stack with its upstream: a goroutine sends what
-// the client says, another brings what upstream says. Neither holds memory while
-// it waits, if the upstream is a *net.UDPConn on Linux.
+// socket joins one Socket of the stack with its upstream. A goroutine sends what
+// the client says; it opens the upstream socket. If that is a *net.UDPConn on Linux
+// the goroutine is needed no longer: see evented. For any other, another goroutine
+// brings what upstream says.
 type socket struct {
+	evented
 	session *session
 	sock    *udp.Socket
 	served  bool // a datagram was sent on
@@ -55,11 +57,20 @@ func (n *session) socket(ctx context.Context, sock *udp.Socket) {
 	n.add(s)
 	for sock.Wait() == nil {
 		s.outward(ctx)
+		if s.letGo(ctx) {
+			return
+		}
 	}
+	s.finish()
+}
+
+// finish ends what belongs to a Socket that has ended.
+func (s *socket) finish() {
+	n := s.session
 	n.remove(s)
 	for _, o := range []*outlet{s.v4, s.v6} {
 		if o != nil {
-			_ = o.conn.Close()
+			o.close()
 		}
 	}
 	s.inward.Wait()
@@ -77,10 +88,21 @@ func (s *socket) outward(ctx context.Context) {
 	if err != nil {
 		return // an ICMP error from the client, or the end
 	}
-	if m.Destination != s.dst {
-		s.dst = m.Destination
-		s.target, s.why = s.judge(m.Source, m.Destination)
+	s.lookUp(m.Source, m.Destination)
+	s.pass(ctx, m)
+}
+
+// lookUp finds out where datagrams to dst go, if the last one went elsewhere.
+func (s *socket) lookUp(src, dst netip.AddrPort) {
+	if dst != s.dst {
+		s.dst = dst
+		s.target, s.why = s.judge(src, dst)
 	}
+}
+
+// pass sends m to the target, or tells the client why not. It opens the upstream
+// socket, if need be.
+func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	if s.why != nil {
 		if errors.Is(s.why, stack.Policy) {
 			s.session.stats.policyDatagrams.Add(1)
@@ -90,15 +112,25 @@ func (s *socket) outward(ctx context.Context) {
 	}
 	o, err := s.outlet(ctx, m)
 	if err == nil {
-		err = o.send(m.Payload, s.target)
+		hops := s.session.lowHops(m.HopLimit, m.Source.Addr())
+		err = o.send(m.Payload, s.target, hops)
+		for again := 0; err != nil && o.queues() && again < sendAgain; again++ {
+			o.faults(s.faulted)
+			err = o.send(m.Payload, s.target, hops)
+		}
 	}
 	if err != nil {
-		s.session.stats.datagramsLost.Add(1)
-		s.refuse(m, err)
+		s.lost(m, err)
 		return
 	}
 	s.served = true
 	s.session.stats.datagramsOut.Add(1)
+}
+
+// lost counts a datagram that could not be sent and tells the client.
+func (s *socket) lost(m udp.Msg, err error) {
+	s.session.stats.datagramsLost.Add(1)
+	s.refuse(m, err)
 }
 
 // judge says where datagrams to dst go.
@@ -195,9 +227,11 @@ func (s *socket) outlet(ctx context.Context, m udp.Msg) (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", stack.DialFailed, err)
 	}
-	*which = newOutlet(pc)
-	o := *which
-	s.inward.Go(func() { s.inwards(o) }) // awaited by session.socket, which closes o
+	o := newOutlet(pc)
+	if !s.adopt(o) {
+		s.inward.Go(func() { s.inwards(o) }) // awaited by finish, which closes o
+	}
+	*which = o
 	return o, nil
 }
 
@@ -206,14 +240,16 @@ var errNoPackets = fmt.Errorf("forward: the Dialer is no PacketListener and ther
 // inwards brings the client what comes from upstream, until the upstream socket
 // is closed.
 func (s *socket) inwards(o *outlet) {
-	var last netip.AddrPort // where the last one came from,
-	var from netip.AddrPort // what the client calls that,
-	var why error           // and why it does not want it
+	var from sender
 	for failures := 0; ; {
 		b, payload, src, err := o.receive()
 		if err != nil {
 			// An ICMP error that upstream got is no reason to end (RFC 4787,
 			// REQ-10); what goes on and on is.
+			if o.faults(s.faulted) {
+				failures = 0
+				continue
+			}
 			if failures++; errors.Is(err, net.ErrClosed) || failures == maxFailures {
 				s.sock.Kill(fmt.Errorf("%w: %w", stack.DialFailed, err)) // it has ended, mostly
 				return
@@ -221,22 +257,36 @@ func (s *socket) inwards(o *outlet) {
 			continue
 		}
 		failures = 0
-		name, renamed := s.called(src)
-		if src != last || name != from {
-			last, from, why = src, name, nil
-			if !renamed {
-				why = s.session.judge(src.Addr())
-			}
-		}
+		s.from(&from, src)
 		stats := s.session.stats
-		if why != nil {
+		if from.why != nil {
 			stats.policyDatagrams.Add(1)
-		} else if _, err := s.sock.WriteMsg(udp.Msg{Payload: payload, Source: from}); err != nil {
+		} else if _, err := s.sock.WriteMsg(udp.Msg{Payload: payload, Source: from.name}); err != nil {
 			stats.datagramsLost.Add(1)
 		} else {
 			stats.datagramsIn.Add(1)
 		}
 		buffers.Put(b)
+	}
+}
+
+// sender is where the last datagram came from: the next mostly comes from there
+// too.
+type sender struct {
+	addr netip.AddrPort
+	name netip.AddrPort // what the client calls it
+	why  error          // why the client gets nothing from there
+}
+
+// from brings f up to date for a datagram from src.
+func (s *socket) from(f *sender, src netip.AddrPort) {
+	name, renamed := s.called(src)
+	if src == f.addr && name == f.name {
+		return
+	}
+	*f = sender{addr: src, name: name}
+	if !renamed {
+		f.why = s.session.judge(src.Addr())
 	}
 }
 

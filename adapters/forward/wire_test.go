@@ -20,6 +20,7 @@ import (
 // wire is a stack under a Server, with packets built by hand on the other side.
 type wire struct {
 	t     *testing.T
+	rig   *rig // which knows the fronts
 	stack *stack.Stack
 	conn  *l3conn.PipeEnd
 	done  sync.WaitGroup
@@ -31,10 +32,18 @@ type wire struct {
 }
 
 func newWire(t *testing.T, srv *Server) *wire {
+	return newWireOn(t, srv, stack.Config{Addrs: serverAddrs, TCP: lazy})
+}
+
+func newWireOn(t *testing.T, srv *Server, cfg stack.Config) *wire {
 	x, y := l3conn.Pipe(0, 0)
 	w := &wire{t: t, conn: x, answers: make(map[netip.Addr]packet.ICMPError), synacks: make(map[netip.AddrPort]int)}
-	r := &rig{t: t, fwd: srv}
-	w.stack = runStack(t, y, stack.Config{Addrs: serverAddrs, TCP: lazy})
+	r := &rig{t: t, fwd: srv, routes: make(map[netip.AddrPort]netip.AddrPort)}
+	if srv.Route == nil {
+		srv.Route = r.route
+	}
+	w.rig = r
+	w.stack = runStack(t, y, cfg)
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, _ = w.stack.TCP().AcceptStream(over) // it refuses until it is asked

@@ -28,13 +28,18 @@ func privileged() bool {
 
 // dropCaps takes every capability from the calling thread and from whatever it
 // will exec, root included: inside the user namespace they would let the command
-// reconfigure its network, and the invoking user had none of them. The caller
-// has locked its goroutine to the thread.
+// reconfigure its network, and the invoking user had none of them. One is left to be
+// had: ping(8) and its like ask for CAP_NET_RAW by a capability of their file, as they
+// do outside, and where that cannot be had they are not even started. The caller has
+// locked its goroutine to the thread.
 func dropCaps() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_CAP_AMBIENT)", err)
 	}
 	for c := uintptr(0); ; c++ {
+		if c == unix.CAP_NET_RAW {
+			continue
+		}
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
 		if err == unix.EINVAL && c > 0 {
 			break // one past the last capability that this kernel knows

@@ -103,6 +103,10 @@ const usageTail = `
 Names are looked up by DNS through l3run, with the host's resolvers. The host's
 loopback (127.0.0.1, ::1), link-local and multicast addresses are refused.
 
+ping and traceroute work if l3run may ping: its group is in the host's
+net.ipv4.ping_group_range, or it has CAP_NET_RAW. Else it says so at the first ping,
+which nobody answers; traceroute by UDP works nevertheless.
+
 What a network namespace cannot hold back: everything that is reached without
 the network. That is
 

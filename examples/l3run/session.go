@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"sync"
@@ -91,7 +92,11 @@ func (s *session) start(o *options, in instead) error {
 	// ahead of.
 	s.stack.TCP()
 	s.stack.UDP()
-	server := &forward.Server{Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route}
+	s.stack.ICMP()
+	server := &forward.Server{
+		Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route,
+		Logger: slog.New(newWarnings(os.Stderr)),
+	}
 	s.group.Go(func() error { return server.Serve(ctx, s.stack) })
 	return nil
 }

@@ -31,6 +31,7 @@ func serve(ctx context.Context, o *options, log io.Writer) (err error) {
 	}
 	s.TCP() // from here on flows wait for Serve
 	s.UDP()
+	s.ICMP()
 	server := &forward.Server{Dialer: &direct.Dialer{Mark: o.mark, Interface: o.via}, Logger: logger}
 
 	// Both end with the stack, and no sooner: ctx begins the drain.

@@ -19,12 +19,13 @@ const (
 	BadExtension    // IPv4 option or IPv6 extension header malformed, misplaced or too many
 	SourceRoute     // IPv4 source route option, IPv6 routing header with segments left
 	NoNextHeader    // IPv6 "no next header": nothing to deliver
-	UnknownProtocol // neither TCP, UDP nor the ICMP of that IP version
+	UnknownProtocol // neither TCP, UDP nor the ICMP of that IP version: protocol unreachable
 	TinyFragment    // first fragment without the whole transport header, or one that overwrites it (RFC 1858, 8200)
 	FragmentLength  // fragment empty, not a multiple of 8, or ending beyond 65535
 	FragmentRefused // fragment that overlaps or contradicts another (RFC 5722), or lies beyond 65535
 	FragmentTimeout // packets whose first fragment came and others did not in time
 	FragmentMemory  // no room for reassembly
+	FragmentSource  // fragments beyond the share of one source in reassembly
 	L4Length        // TCP, UDP or ICMP header truncated or its length field impossible
 	L4Checksum      // TCP, UDP or ICMP checksum wrong, or a UDP checksum of 0 over IPv6
 	PortZero        // TCP or UDP port 0
@@ -37,6 +38,7 @@ const (
 	ForeignSource      // source outside the configured ones
 	Multicast          // multicast or broadcast destination where none is served
 	IPv6Off            // IPv6 on a link whose MTU is below its minimum of 1280
+	TTLExpired         // TTL or hop limit that ends at the stack: time exceeded
 
 	// TCP.
 
@@ -72,8 +74,15 @@ const (
 	ICMPQueueFull     // control queue full
 	ICMPMalformed     // error whose quoted packet cannot be read
 	ICMPUnhandled     // type nobody serves
-	EchoOff           // echo request that is not answered by configuration
+	EchoOff           // echo request that nobody answers: by configuration, or no acceptor
+	EchoRate          // echo requests beyond the rate of their source
+	EchoQueueFull     // no place in the queue of the acceptor
 	ICMPReplyTooLarge // reply larger than can be sent
+
+	// Raw IP.
+
+	RawQueueFull // queue of a raw conn full
+	RawTooLarge  // larger than IP carries
 
 	// UDP.
 
@@ -119,6 +128,7 @@ var names = [count]string{
 	FragmentRefused: "fragment_refused",
 	FragmentTimeout: "fragment_timeout",
 	FragmentMemory:  "fragment_memory",
+	FragmentSource:  "fragment_source",
 	L4Length:        "l4_length",
 	L4Checksum:      "l4_checksum",
 	PortZero:        "port_zero",
@@ -129,6 +139,7 @@ var names = [count]string{
 	ForeignSource:      "foreign_source",
 	Multicast:          "multicast",
 	IPv6Off:            "ipv6_off",
+	TTLExpired:         "ttl_expired",
 
 	SYNQueueFull:           "syn_queue_full",
 	SYNLimitGlobal:         "syn_limit_global",
@@ -161,7 +172,12 @@ var names = [count]string{
 	ICMPMalformed:     "icmp_malformed",
 	ICMPUnhandled:     "icmp_unhandled",
 	EchoOff:           "echo_off",
+	EchoRate:          "echo_rate",
+	EchoQueueFull:     "echo_queue_full",
 	ICMPReplyTooLarge: "icmp_reply_too_large",
+
+	RawQueueFull: "raw_queue_full",
+	RawTooLarge:  "raw_too_large",
 
 	UDPQueueFull:       "udp_queue_full",
 	UDPSocketLimit:     "udp_socket_limit",

@@ -27,7 +27,7 @@ func TestNoEngineInTheAPI(t *testing.T) {
 // compiled loads the public packages of the library from the compiler's export data.
 func compiled(t *testing.T, tr *tree) map[string]*types.Package {
 	args := []string{"list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Name}} {{.Export}}", "."}
-	for _, dir := range existing("stack", "tcp", "udp", "l3conn", "adapters") {
+	for _, dir := range existing("stack", "tcp", "udp", "icmp", "l3conn", "adapters") {
 		args = append(args, "./"+dir+"/...")
 	}
 	exports := make(map[string]string)

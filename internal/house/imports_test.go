@@ -20,7 +20,7 @@ func floor(dir string) (int, bool) {
 		return 5, true
 	case "stack":
 		return 4, true
-	case "tcp", "udp":
+	case "tcp", "udp", "icmp":
 		return 3, true
 	case "internal":
 		switch rest {
@@ -42,7 +42,7 @@ func neighbours(from, to string) bool {
 	case !strings.HasPrefix(from, "internal/"):
 		a, _, _ := strings.Cut(from, "/")
 		b, _, _ := strings.Cut(to, "/")
-		return a == b // a family: l3conn/tun and l3conn; but never tcp and udp
+		return a == b // a family: l3conn/tun and l3conn; but never tcp, udp and icmp
 	case a == "drop":
 		return false
 	case a == "packet":
@@ -99,7 +99,7 @@ func TestDependencies(t *testing.T) {
 		"golang.org/x/exp", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/time",
 	}
 	args := []string{"list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}
-	for _, dir := range existing("stack", "tcp", "udp", "l3conn") {
+	for _, dir := range existing("stack", "tcp", "udp", "icmp", "l3conn") {
 		args = append(args, "./"+dir)
 	}
 	for _, system := range []string{"linux", "darwin", "windows", "freebsd"} {

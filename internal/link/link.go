@@ -102,18 +102,26 @@ func (l *Link) Send(f *Frame, c Class) bool {
 }
 
 // written counts one packet and judges the error of its write.
-func (l *Link) written(n int, err error) bool {
+func (l *Link) written(n int, err error) bool { return l.writtenRun(&l3conn.Segment{}, n, err) }
+
+// writtenRun counts a segment of n bytes and judges the error of its write. A TCP
+// segment that is lost is one drop: the engine sends it again.
+func (l *Link) writtenRun(seg *l3conn.Segment, n int, err error) bool {
+	lost := uint64(1)
+	if seg.Kind == l3conn.SegmentUDP {
+		lost = packets(seg, n)
+	}
 	switch {
 	case err == nil:
 		l.out.Add(1)
 		l.outBytes.Add(uint64(n))
 		return true
 	case errors.Is(err, syscall.EMSGSIZE):
-		l.cfg.Drops.Add(drop.ConnTooLarge)
+		l.cfg.Drops.AddN(drop.ConnTooLarge, lost)
 	case l3conn.Transient(err):
-		l.cfg.Drops.Add(drop.ConnNoBuffers)
+		l.cfg.Drops.AddN(drop.ConnNoBuffers, lost)
 	default:
-		l.cfg.Drops.Add(drop.Closed)
+		l.cfg.Drops.AddN(drop.Closed, lost)
 		l.fail(fmt.Errorf("write packet: %w", err))
 	}
 	return false
@@ -245,7 +253,7 @@ func (l *Link) writeSegments(frames []*Frame, segs []l3conn.Segment) bool {
 	for len(segs) > 0 {
 		n, err := l.caps.Offloader.WriteSegments(segs)
 		for i := range segs[:n] {
-			l.written(segs[i].Len(), nil)
+			l.writtenRun(&segs[i], segs[i].Len(), nil)
 		}
 		segs = segs[n:]
 		if err == nil && n > 0 {
@@ -255,7 +263,7 @@ func (l *Link) writeSegments(frames []*Frame, segs []l3conn.Segment) bool {
 			err = io.ErrNoProgress
 		}
 		if len(segs) > 0 {
-			l.written(segs[0].Len(), err)
+			l.writtenRun(&segs[0], segs[0].Len(), err)
 			segs = segs[1:]
 		}
 		if !l3conn.Transient(err) {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"l3extract/internal/drop"
+	"l3extract/l3conn"
 )
 
 // Class says who made a packet, which decides what happens when the queue is
@@ -75,7 +76,11 @@ func (q *queue) push(f *Frame, c Class) bool {
 	}
 	if cause != drop.None {
 		q.mu.Unlock()
-		q.drops.Add(cause)
+		lost := uint64(1)
+		if f.seg.Kind == l3conn.SegmentUDP {
+			lost = packets(&f.seg, f.n)
+		}
+		q.drops.AddN(cause, lost)
 		f.free()
 		return false
 	}

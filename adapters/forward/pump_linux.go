@@ -1,0 +1,235 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"l3extract/internal/flow"
+	"l3extract/udp"
+)
+
+// evented makes a socket work without a goroutine of its own: what the client sends
+// is sent on by whoever brings it, mostly the goroutine that reads the stack's conn,
+// with one system call for all that it brings at a time, which never waits. Where
+// something would have to wait (Route, a PacketListener) or to be told (refusals,
+// the log) a goroutine does it, as long as there is more.
+//
+// One at a time owns the socket, with all that is not said to be another's; who
+// finds it owned leaves a note.
+type evented struct {
+	ctx   context.Context // of the session
+	owner atomic.Uint32
+}
+
+// The states of evented.owner.
+const (
+	nobody = iota
+	owned
+	noted // owned, and there is more to do
+)
+
+// letGo makes the socket evented, if all its upstream sockets can be. Its goroutine
+// ends then.
+func (s *socket) letGo(ctx context.Context) bool {
+	adopted := false
+	for _, o := range []*outlet{s.v4, s.v6} {
+		if o == nil {
+			continue
+		}
+		if o.up == nil {
+			return false
+		}
+		adopted = true
+	}
+	if !adopted {
+		return false
+	}
+	s.ctx = ctx
+	s.session.flows.Add(1) // until finish; the goroutine itself counts still
+	s.sock.SetNotifier(s)
+	return true
+}
+
+// Notify implements flow.Notifier.
+func (s *socket) Notify(flow.Event) { s.wake() }
+
+// wake does what there is to do, or has it done.
+func (s *socket) wake() {
+	for {
+		switch {
+		case s.owner.CompareAndSwap(nobody, owned):
+			s.work(false)
+			return
+		case s.owner.CompareAndSwap(owned, noted), s.owner.Load() == noted:
+			return
+		}
+	}
+}
+
+// pump is what sending takes, pooled.
+type pump struct {
+	batch udp.Batch
+	g     sending
+}
+
+var pumps = sync.Pool{New: func() any { return new(pump) }}
+
+// outcome is what a step of work came to.
+type outcome uint8
+
+const (
+	goOn     outcome = iota
+	drained          // nothing can be sent now
+	mustWait         // what comes next may wait: a goroutine's work
+	ended            // the Socket has
+)
+
+// work sends what there is, as the owner. Only with patience may it wait.
+func (s *socket) work(patience bool) {
+	p := pumps.Get().(*pump)
+	defer pumps.Put(p)
+	for {
+		switch s.step(p, patience) {
+		case drained:
+			if s.owner.CompareAndSwap(owned, nobody) {
+				return
+			}
+			s.owner.Store(owned) // and look again
+		case mustWait:
+			s.session.flows.Go(func() { s.work(true) }) // ends when nothing is left; Serve awaits it
+			return
+		case ended:
+			s.end()
+			return
+		}
+	}
+}
+
+// end finishes the socket, which stays owned for ever.
+func (s *socket) end() {
+	done := func() {
+		s.finish()
+		s.session.flows.Done()
+	}
+	for _, o := range []*outlet{s.v4, s.v6} {
+		if o != nil && o.up == nil {
+			go done() // waits for the goroutine of o; Serve awaits it through flows
+			return
+		}
+	}
+	done()
+}
+
+// step sends some datagrams.
+func (s *socket) step(p *pump, patience bool) outcome {
+	n, err := s.sock.Lend(&p.batch)
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return ended
+	case err != nil:
+		return goOn // an ICMP error from the client
+	case n == 0:
+		for _, o := range []*outlet{s.v4, s.v6} {
+			if o != nil && o.up != nil {
+				o.up.await(false)
+			}
+		}
+		return drained
+	}
+	done, result := s.sendBatch(p, n, patience)
+	p.batch.Return(done)
+	return result
+}
+
+// sendBatch sends n lent datagrams and returns how many it is done with.
+func (s *socket) sendBatch(p *pump, n int, patience bool) (done int, result outcome) {
+	defer p.g.reset()
+	var up *upstream // to which what is in p.g goes
+	for i := range n {
+		m := &p.batch.Messages[i]
+		next, quick := s.quick(m, patience)
+		if up != nil && (!quick || next != up) { // first what came before
+			if done, result = s.flush(p, done, up, patience); done < i {
+				return done, result
+			}
+			up = nil
+		}
+		switch {
+		case quick:
+			up = next
+			p.g.add(m.Buffer, s.target, up)
+			continue
+		case !patience:
+			return i, mustWait
+		}
+		s.pass(s.ctx, msg(m))
+		done = i + 1
+	}
+	if up == nil {
+		return n, goOn
+	}
+	return s.flush(p, done, up, patience)
+}
+
+// quick looks up where m goes and returns the upstream socket, if it can be sent at
+// once.
+func (s *socket) quick(m *udp.Message, patience bool) (*upstream, bool) {
+	if m.Destination != s.dst {
+		if !patience && s.session.srv.Route != nil {
+			return nil, false
+		}
+		s.lookUp(m.Source, m.Destination)
+	}
+	o := s.v6
+	if s.target.Addr().Is4() {
+		o = s.v4
+	}
+	if s.why != nil || o == nil || o.up == nil || s.session.lowHops(m.HopLimit, m.Source.Addr()) != 0 {
+		return nil, false
+	}
+	return o.up, true
+}
+
+// msg is m as the calls for one datagram know it.
+func msg(m *udp.Message) udp.Msg {
+	return udp.Msg{Payload: m.Buffer, Source: m.Source, Destination: m.Destination, Size: m.Size, HopLimit: m.HopLimit}
+}
+
+// flush sends what is in p.g, which begins with datagram done of the batch, and
+// returns how many of the batch are done with: not all if there is no room, or if
+// something is to be done about an error.
+func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, outcome) {
+	g := &p.g
+	defer g.reset()
+	for k, again := 0, 0; k < g.n; {
+		n, errno := g.send(up.fd, k)
+		run := g.first[k+1]-g.first[k] > 1
+		switch {
+		case errno == 0:
+			s.session.stats.datagramsOut.Add(uint64(g.first[k+n] - g.first[k]))
+			s.served = true
+			k, again = k+n, 0
+		case errno == unix.EAGAIN:
+			up.await(true)
+			return done + g.first[k], drained
+		case again < sendAgain:
+			up.faults(s.faulted)
+			again++
+		case run: // the system, or the way to this target, does not take runs
+			up.single = true
+			return done + g.first[k], goOn
+		case !patience:
+			return done + g.first[k], mustWait // which tries once more
+		default:
+			m := &p.batch.Messages[done+g.first[k]]
+			s.lost(msg(m), errno)
+			k, again = k+1, 0
+		}
+	}
+	return done + g.packets, goOn
+}
