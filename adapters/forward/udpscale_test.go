@@ -136,7 +136,7 @@ func needFiles(t *testing.T, n int) {
 func TestDNSBurst(t *testing.T) {
 	const queries = 10_000
 	needFiles(t, queries+1000)
-	c := newCrowd(t, "192.0.2.53:53", stack.Config{UDP: udp.Config{DNSIdleTimeout: 50 * time.Millisecond}})
+	c := newCrowd(t, "192.0.2.53:53", stack.Config{UDP: udp.Config{DNSIdleTimeout: 2 * time.Second}})
 	files := openFiles()
 	clients := make([]netip.AddrPort, queries)
 	for i := range clients {
