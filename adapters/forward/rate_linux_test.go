@@ -189,11 +189,11 @@ func (n *netns) kernelLost(t testing.TB) uint64 {
 	return lost
 }
 
-// TestRate sends datagrams of 1200 bytes both ways, through a TUN and real sockets,
-// and accounts for each: what was sent has arrived, or stands in a counter of ours or
-// of the kernel.
-func TestRate(t *testing.T) {
-	host, behind := newNetns(t, "192.0.2.7/32"), newNetns(t)
+// newTUNWorld returns a namespace whose way to the other one, which has the address
+// 192.0.2.7, leads through a TUN, a stack and a Server.
+func newTUNWorld(t testing.TB) (behind, host *netns, s *stack.Stack, srv *Server) {
+	t.Helper()
+	host, behind = newNetns(t, "192.0.2.7/32"), newNetns(t)
 	behind.do(func() { // nothing but what the test sends shall be counted
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil && !os.IsNotExist(err) {
 			t.Error(err)
@@ -208,10 +208,46 @@ func TestRate(t *testing.T) {
 		t.Skip("no TUN here:", err)
 	}
 	t.Cleanup(func() { _ = dev.Close() })
-	s := runStack(t, dev, stack.Config{})
-	srv := &Server{PacketListener: host}
+	s = runStack(t, dev, stack.Config{})
+	srv = &Server{PacketListener: host}
 	(&rig{t: t, fwd: srv, work: srv.newSession(s)}).serve()
+	return behind, host, s, srv
+}
 
+// BenchmarkPingPong is the time from a question to its answer, of a client behind a
+// TUN that asks one at a time.
+func BenchmarkPingPong(b *testing.B) {
+	behind, host, _, _ := newTUNWorld(b)
+	at := netip.MustParseAddrPort("192.0.2.7:7")
+	to := &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}
+	server, client := host.socket(b, at), behind.socket(b, netip.AddrPort{})
+	var done atomic.Bool
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer done.Store(true)
+	all.Go(func() { // ends when its socket gives up
+		for buf := make([]byte, 100); !done.Load(); {
+			if n, from, err := unix.Recvfrom(server, buf, 0); err == nil {
+				_ = unix.Sendto(server, buf[:n], 0, from)
+			}
+		}
+	})
+	buf := make([]byte, 100)
+	for b.Loop() {
+		if err := unix.Sendto(client, buf[:32], 0, to); err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := unix.Recvfrom(client, buf, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestRate sends datagrams of 1200 bytes both ways, through a TUN and real sockets,
+// and accounts for each: what was sent has arrived, or stands in a counter of ours or
+// of the kernel.
+func TestRate(t *testing.T) {
+	behind, host, s, srv := newTUNWorld(t)
 	at := netip.MustParseAddrPort("192.0.2.7:7")
 	server := host.socket(t, at)
 	lossy := 0

@@ -136,7 +136,7 @@ func needFiles(t *testing.T, n int) {
 func TestDNSBurst(t *testing.T) {
 	const queries = 10_000
 	needFiles(t, queries+1000)
-	c := newCrowd(t, "192.0.2.53:53", stack.Config{UDP: udp.Config{DNSIdleTimeout: 50 * time.Millisecond}})
+	c := newCrowd(t, "192.0.2.53:53", stack.Config{UDP: udp.Config{DNSIdleTimeout: 2 * time.Second}})
 	files := openFiles()
 	clients := make([]netip.AddrPort, queries)
 	for i := range clients {
@@ -194,11 +194,9 @@ func TestTenThousandMappings(t *testing.T) {
 	}
 
 	// A flood of one of the sources.
-	var more []netip.AddrPort
-	for p := range flood {
-		more = append(more, client(7, 20_000+p))
+	for p := range flood { // one at a time, or it could evict what nobody has answered yet
+		c.ask([]netip.AddrPort{client(7, 20_000+p)})
 	}
-	c.ask(more)
 	wait(t, "the evicted to go", func() bool { return c.fwd.Stats().Sockets == n+1 })
 	st := c.stack.Stats()
 	if st.UDP.Sockets != n+1 || st.UDP.Evicted != flood || st.Drops[drop.UDPSocketLimit.String()] != flood {
