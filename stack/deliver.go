@@ -18,8 +18,9 @@ import (
 //	              IP options
 
 // deliverBatch is how many packets are decoded at a time, to find those that
-// merge into one segment; a segment of 64 KiB is 45 packets of 1500 bytes.
-const deliverBatch = 64
+// merge into one segment: as many as a plain conn's reader has ready at most. A
+// segment of 64 KiB is 46 packets of 1500 bytes.
+const deliverBatch = 128
 
 // deliver takes packets from the conn.
 func (s *Stack) deliver(pkts []link.Packet) {
