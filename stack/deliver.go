@@ -47,8 +47,11 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			s.drops.Add(cause)
 			continue
 		}
+		// Such a segment is read no more than once into memory, and large enough alone.
+		keep := pkts[i].Buffer != nil && p.Proto == packet.TCP && !p.Options && !p.Fragment &&
+			netstack.Keeps(len(p.Raw))
 		if len(run) > 0 {
-			if netstack.Merges(run[len(run)-1], p, total) {
+			if !keep && netstack.Merges(run[len(run)-1], p, total) {
 				run = append(run, p)
 				total += len(p.Payload)
 				continue
@@ -57,6 +60,9 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			run = run[:0]
 		}
 		switch {
+		case keep:
+			engine.DeliverBuffer(p, pkts[i].Buffer)
+			pkts[i].Buffer = nil
 		case p.Fragment && !s.fragments.admit(p.Version == 6):
 			s.drops.Add(drop.FragmentMemory)
 		case p.Fragment || p.Options:

@@ -27,7 +27,13 @@ type Config struct {
 	MTU     int // largest packet, in bytes
 	Drops   *drop.Counters
 	Granted func() int64 // bytes that all send buffers may hold together
+	// Buffer gives memory of l3conn.MaxSegment bytes to read a segment into; nil: the
+	// Link's own, which nobody can keep.
+	Buffer func() Buffer
 }
+
+// Buffer is memory that whoever is given a packet in it may keep.
+type Buffer interface{ Bytes() []byte }
 
 // Link is a packet conn with its transmit queue. Its methods may be called at
 // once by anyone, but for Read, Write, Stop, Unblock and Release, which belong to
@@ -206,12 +212,15 @@ type Packet struct {
 	Verified bool
 	// Datagram is the payload of each datagram of a run, in bytes; 0 is no run.
 	Datagram int
+	// Buffer is the memory that Data begins, if that can be kept. Who keeps it sets
+	// it to nil.
+	Buffer Buffer
 }
 
 // Read reads the conn until it fails or Stop was called and Unblock ended the
 // last Read. It gives the packets to deliver in batches, several when they come
-// faster than they are delivered, one when they do not; deliver must neither keep
-// them nor wait.
+// faster than they are delivered, one when they do not; deliver must not wait, nor
+// keep them but for their Buffers.
 func (l *Link) Read(deliver func(pkts []Packet)) {
 	if o := l.caps.Offloader; o != nil {
 		read, _ := o.Offload()

@@ -112,20 +112,32 @@ func (l *Link) sendCut(s *sending) {
 // for as long as the stack runs.
 const segmentBatch = 8
 
+// ownBuffer is the Buffer of a Link that is given none.
+type ownBuffer []byte
+
+func (b ownBuffer) Bytes() []byte { return b }
+
 // readSegments reads a conn that gives segments. Until its end the conn's plain
 // Read does not work.
 func (l *Link) readSegments(o l3conn.Offloader, deliver func([]Packet)) {
 	segs := make([]l3conn.Segment, min(segmentBatch, o.SegmentBatch()))
+	buffers := make([]Buffer, len(segs))
 	for i := range segs {
-		segs[i].Parts = [][]byte{make([]byte, l3conn.MaxSegment)}
+		segs[i].Parts = make([][]byte, 1)
 	}
-	pkts := make([]Packet, 0, len(segs))
+	pkts, at := make([]Packet, 0, len(segs)), make([]int, 0, len(segs))
 	for idle := 0; ; {
+		for i := range segs {
+			if buffers[i] == nil {
+				buffers[i] = l.buffer()
+				segs[i].Parts[0] = buffers[i].Bytes()
+			}
+		}
 		n, err := o.ReadSegments(segs)
 		if l.isStopped() {
 			return
 		}
-		pkts = pkts[:0]
+		pkts, at = pkts[:0], at[:0]
 		for i := range segs[:n] {
 			s := &segs[i]
 			if s.Size == 0 {
@@ -136,12 +148,27 @@ func (l *Link) readSegments(o l3conn.Offloader, deliver func([]Packet)) {
 			if s.Kind == l3conn.SegmentUDP {
 				p.Datagram = int(s.PayloadSize)
 			}
-			pkts = append(pkts, p)
+			if l.cfg.Buffer != nil {
+				p.Buffer = buffers[i]
+			}
+			pkts, at = append(pkts, p), append(at, i)
 		}
 		l.received(pkts, deliver)
+		for i := range pkts {
+			if l.cfg.Buffer != nil && pkts[i].Buffer == nil {
+				buffers[at[i]] = nil
+			}
+		}
 		if end := l.outcome(&idle, n, err); end != nil {
 			l.failRead(end)
 			return
 		}
 	}
+}
+
+func (l *Link) buffer() Buffer {
+	if l.cfg.Buffer != nil {
+		return l.cfg.Buffer()
+	}
+	return ownBuffer(make([]byte, l3conn.MaxSegment))
 }
