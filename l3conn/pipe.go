@@ -59,7 +59,7 @@ func (p *PipeEnd) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	n := q.pop(b)
-	q.tellWriter()
+	q.wakeWriter()
 	if n < 0 {
 		return 0, ErrShortBuffer
 	}
@@ -81,7 +81,7 @@ func (p *PipeEnd) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	q.push(b)
-	q.tellReader()
+	q.wakeReader()
 	return len(b), nil
 }
 
@@ -104,7 +104,7 @@ func (p *BatchPipeEnd) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 	for i := range n {
 		sizes[i] = max(0, q.pop(bufs[i]))
 	}
-	q.tellWriter()
+	q.wakeWriter()
 	return n, nil
 }
 
@@ -113,7 +113,7 @@ func (p *BatchPipeEnd) WriteBatch(pkts [][]byte) (int, error) {
 	q := p.out
 	q.wmu.Lock()
 	defer q.wmu.Unlock()
-	defer q.tellReader() // one wake-up for all
+	defer q.wakeReader() // one wake-up for all
 	for i, b := range pkts {
 		if len(b) > p.mtu {
 			return i, ErrTooLong

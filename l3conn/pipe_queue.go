@@ -19,15 +19,13 @@ import (
 // a leaf. Who waits holds the lock of its side.
 type queue struct {
 	rmu      sync.Mutex
-	read     uint64        // packets read, ever; guarded by rmu
 	tailSeen uint64        // of tail, guarded by rmu
-	head     atomic.Uint64 // of read, what writers know: told once per call
+	head     atomic.Uint64 // packets read, ever; goes on under rmu
 	_        [64]byte
 
 	wmu      sync.Mutex
-	written  uint64        // packets written, ever; guarded by wmu
 	headSeen uint64        // of head, guarded by wmu
-	tail     atomic.Uint64 // of written, what readers know
+	tail     atomic.Uint64 // packets written, ever; goes on under wmu
 	_        [64]byte
 
 	slots  [][]byte      // a ring; a slot keeps its memory for the next packet
@@ -60,18 +58,20 @@ func newQueue(packets int) *queue {
 
 // used returns how many packets can be read. The caller holds rmu.
 func (q *queue) used() int {
-	if q.read == q.tailSeen {
+	head := q.head.Load()
+	if head == q.tailSeen {
 		q.tailSeen = q.tail.Load()
 	}
-	return int(q.tailSeen - q.read)
+	return int(q.tailSeen - head)
 }
 
 // room returns how many packets can be written. The caller holds wmu.
 func (q *queue) room() int {
-	if q.written-q.headSeen == uint64(len(q.slots)) {
+	tail := q.tail.Load()
+	if tail-q.headSeen == uint64(len(q.slots)) {
 		q.headSeen = q.head.Load()
 	}
-	return len(q.slots) - int(q.written-q.headSeen)
+	return len(q.slots) - int(tail-q.headSeen)
 }
 
 // waitRead waits for a packet. The caller holds rmu.
@@ -108,7 +108,7 @@ func (q *queue) waitWrite() error {
 		if q.room() > 0 {
 			return nil
 		}
-		q.tellReader() // of packets that this call has written before
+		q.wakeReader() // of packets that this call has written before
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -135,18 +135,10 @@ func (q *queue) waitWrite() error {
 	}
 }
 
-// tellReader and tellWriter end a call: the other side learns what was written or
-// read, and is woken if it waits for that. To tell it is a barrier that waits for the
-// packets' bytes to reach the cache, which is why it is not done for each.
-func (q *queue) tellReader() {
-	q.tail.Store(q.written)
-	q.wakeWaiting(&q.readerWaits, q.readable)
-}
-
-func (q *queue) tellWriter() {
-	q.head.Store(q.read)
-	q.wakeWaiting(&q.writerWaits, q.writable)
-}
+// wakeReader and wakeWriter come after the packet that the other waits for was
+// written or read.
+func (q *queue) wakeReader() { q.wakeWaiting(&q.readerWaits, q.readable) }
+func (q *queue) wakeWriter() { q.wakeWaiting(&q.writerWaits, q.writable) }
 
 func (q *queue) wakeWaiting(waits *atomic.Bool, c *sync.Cond) {
 	if !waits.Load() {
@@ -161,14 +153,15 @@ func (q *queue) wakeWaiting(waits *atomic.Bool, c *sync.Cond) {
 // pop moves the first packet into b; -1 means that it did not fit. The caller holds
 // rmu, and there is a packet.
 func (q *queue) pop(b []byte) int {
-	i := int(q.read % uint64(len(q.slots)))
+	head := q.head.Load()
+	i := int(head % uint64(len(q.slots)))
 	s := q.slots[i]
-	q.read++
 	n := -1
 	// What came for a reader who took segments is no packet.
 	if len(s) <= len(b) && (q.heads == nil || Features(0).Takes(&q.heads[i])) {
 		n = copy(b, s)
 	}
+	q.head.Store(head + 1)
 	return n
 }
 
@@ -177,12 +170,13 @@ func (q *queue) push(b []byte) {
 	if len(b) == 0 {
 		return // carries nothing, as the contract says
 	}
-	i := int(q.written % uint64(len(q.slots)))
+	tail := q.tail.Load()
+	i := int(tail % uint64(len(q.slots)))
 	q.slots[i] = append(q.slots[i][:0], b...)
 	if q.heads != nil {
 		q.heads[i] = Segment{}
 	}
-	q.written++
+	q.tail.Store(tail + 1)
 }
 
 func (q *queue) closeRead() {

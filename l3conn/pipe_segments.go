@@ -114,7 +114,7 @@ func (p *SegmentPipeEnd) ReadSegments(segs []Segment) (int, error) {
 	for i := range n {
 		q.popSegment(&segs[i])
 	}
-	q.tellWriter()
+	q.wakeWriter()
 	return n, nil
 }
 
@@ -123,7 +123,7 @@ func (p *SegmentPipeEnd) WriteSegments(segs []Segment) (int, error) {
 	q := p.out
 	q.wmu.Lock()
 	defer q.wmu.Unlock()
-	defer q.tellReader() // one wake-up for all
+	defer q.wakeReader() // one wake-up for all
 	takes := Features(q.takes.Load())
 	for i := range segs {
 		s := &segs[i]
@@ -145,8 +145,9 @@ func (p *SegmentPipeEnd) WriteSegments(segs []Segment) (int, error) {
 
 // popSegment moves the first segment into s.
 func (q *queue) popSegment(s *Segment) {
-	i := int(q.read % uint64(len(q.slots)))
-	q.read++
+	head := q.head.Load()
+	defer q.head.Store(head + 1)
+	i := int(head % uint64(len(q.slots)))
 	b, parts := q.slots[i], s.Parts
 	*s = q.heads[i]
 	s.Parts, s.Size = parts, len(b)
@@ -164,7 +165,7 @@ func (q *queue) slot(size int) (slot int, err error) {
 	if err := q.waitWrite(); err != nil {
 		return 0, err
 	}
-	slot = int(q.written % uint64(len(q.slots)))
+	slot = int(q.tail.Load() % uint64(len(q.slots)))
 	if cap(q.slots[slot]) < size {
 		q.slots[slot] = make([]byte, size)
 	}
@@ -173,7 +174,7 @@ func (q *queue) slot(size int) (slot int, err error) {
 }
 
 // pushed adds what was put into a slot.
-func (q *queue) pushed() { q.written++ }
+func (q *queue) pushed() { q.tail.Add(1) }
 
 func (q *queue) pushSegment(s *Segment) error {
 	size := s.Len()
