@@ -26,6 +26,7 @@ var worlds = []struct {
 		return ours(b, plain, stack.Config{TCP: tcp.Config{WriteBuffer: -1}})
 	}},
 	{"gonet", rival},
+	{"wireguard", wireguard},
 }
 
 // each runs f once for every world.
@@ -49,41 +50,64 @@ func connect(b *testing.B, w world, to netip.AddrPort) (dialled, accepted net.Co
 	return dialled, accepted
 }
 
-// BenchmarkBulk moves 64 KiB per operation over one and over several connections.
+// BenchmarkBulk moves 64 KiB per operation and direction, spread over one or several
+// connections, one way or both ways at once.
 func BenchmarkBulk(b *testing.B) {
-	for _, streams := range []int{1, 8} {
-		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
-			each(b, func(b *testing.B, w world) { bulk(b, w, streams) })
-		})
+	for _, both := range []bool{false, true} {
+		for _, streams := range []int{1, 8, 64} {
+			b.Run(fmt.Sprintf("both=%v/streams=%d", both, streams), func(b *testing.B) {
+				each(b, func(b *testing.B, w world) { bulk(b, w, streams, both) })
+			})
+		}
 	}
 }
 
-func bulk(b *testing.B, w world, streams int) {
-	var conns []net.Conn
-	var readers sync.WaitGroup
+// bulk ends its measurement when the last byte has been read, and fails if any is
+// missing.
+func bulk(b *testing.B, w world, streams int, both bool) {
+	var froms, tos []net.Conn
 	for range streams {
 		from, to := connect(b, w, somewhere)
-		conns = append(conns, from)
-		readers.Go(func() { _, _ = io.Copy(io.Discard, to) })
-	}
-	msg := make([]byte, 64<<10)
-	b.SetBytes(int64(len(msg) * streams))
-	b.ReportAllocs()
-	for b.Loop() {
-		var wg sync.WaitGroup
-		for _, c := range conns {
-			wg.Go(func() {
-				if _, err := c.Write(msg); err != nil {
-					b.Error(err)
-				}
-			})
+		froms, tos = append(froms, from), append(tos, to)
+		if both {
+			froms, tos = append(froms, to), append(tos, from)
 		}
-		wg.Wait()
 	}
-	for _, c := range conns {
-		_ = c.Close()
+	const size = 64 << 10
+	msg := make([]byte, size)
+	b.SetBytes(int64(size * len(froms) / streams))
+	b.ReportAllocs()
+	b.ResetTimer()
+	cpu := spent()
+	var all sync.WaitGroup
+	for i := range froms {
+		writes := b.N / streams
+		if i*streams/len(froms) < b.N%streams {
+			writes++
+		}
+		all.Go(func() {
+			for range writes {
+				if _, err := froms[i].Write(msg); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+			if err := froms[i].(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+				b.Error(err)
+			}
+		})
+		all.Go(func() {
+			if n, err := io.Copy(io.Discard, tos[i]); err != nil || n != int64(writes)*size {
+				b.Errorf("%d bytes of %d were read: %v", n, writes*size, err)
+			}
+		})
 	}
-	readers.Wait()
+	all.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(spent()-cpu)/float64(b.N), "cpu-ns/op")
+	for _, c := range append(froms, tos...) {
+		_ = c.Close() // both directions have ended
+	}
 }
 
 // BenchmarkPingPong sends 64 bytes there and back.
@@ -139,8 +163,8 @@ func BenchmarkConnect(b *testing.B) {
 	for _, open := range []int{1, 1000, 10_000} {
 		b.Run(fmt.Sprintf("destinations=%d", open), func(b *testing.B) {
 			for _, w := range worlds {
-				if w.name != "ours" && (w.name != "gonet" || open > 1000) {
-					continue // gonet takes minutes to open 10 000
+				if w.name != "ours" && (w.name != "gonet" || open > 1000) && (w.name != "wireguard" || open > 1) {
+					continue // gonet takes minutes to open 10 000, and wireguard has one address
 				}
 				b.Run(w.name, func(b *testing.B) { connects(b, w.make(b), open) })
 			}
@@ -151,7 +175,11 @@ func BenchmarkConnect(b *testing.B) {
 func connects(b *testing.B, w world, open int) {
 	var held []net.Conn
 	for i := range open {
-		from, to := connect(b, w, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 80))
+		at := somewhere
+		if open > 1 {
+			at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 80)
+		}
+		from, to := connect(b, w, at)
 		held = append(held, from, to)
 	}
 	one := make([]byte, 1)

@@ -20,8 +20,16 @@ type Cutter struct {
 	payload int // bytes per packet
 	start   int // of the checksum
 	field   int
-	pseudo  uint32 // sum of the pseudo header without its length
-	head    [maxSegmentHeader]byte
+
+	// head is the header of every packet, with 0 in what differs from one to the
+	// next, so that its sums are taken once: of the IPv4 header, and of the pseudo
+	// header without its length with the transport header.
+	head      [maxSegmentHeader]byte
+	ipSum     uint32
+	headerSum uint32
+	id        uint16
+	seq       uint32
+	flags     uint8
 }
 
 // Reset begins with s, a segment of size bytes: s.Len() before a write, s.Size
@@ -49,8 +57,29 @@ func (c *Cutter) Reset(s *Segment, size int) error {
 	}
 	c.field, c.payload, c.left = c.start+offset, int(s.PayloadSize), size-c.header
 	c.take(c.head[:c.header])
-	c.pseudo = pseudoSum(c.head[:], s.Kind)
+	c.template()
 	return nil
+}
+
+// template takes what differs from packet to packet out of the header.
+func (c *Cutter) template() {
+	h, l4 := c.head[:c.header], c.head[c.start:c.header]
+	c.headerSum = pseudoSum(h, c.kind)
+	if h[0]>>4 == 4 {
+		c.id = binary.BigEndian.Uint16(h[4:])
+		clear(h[2:6])
+		clear(h[10:12])
+		c.ipSum = uint32(onesSum(h[:int(h[0]&15)*4]))
+	}
+	if c.kind == SegmentUDP {
+		clear(l4[4:8])
+	} else {
+		c.seq, c.flags = binary.BigEndian.Uint32(l4[4:]), l4[13]
+		clear(l4[4:8])
+		l4[13] = 0
+		clear(l4[16:18])
+	}
+	c.headerSum += uint32(onesSum(l4))
 }
 
 // Next puts the next packet into b, which is memory of the caller's, and returns
@@ -87,52 +116,68 @@ func (c *Cutter) take(b []byte) {
 	}
 }
 
-// finish makes packet b of its payload and the header of the packet before it,
-// and that the header of the next.
+// finish fills in what head, which b begins with, leaves out for the packet at hand.
 func (c *Cutter) finish(b []byte) {
-	h, n := b[:c.header], len(b)-c.header
-	if h[0]>>4 == 4 {
-		binary.BigEndian.PutUint16(h[2:], uint16(len(b)))
-		h[10], h[11] = 0, 0
-		binary.BigEndian.PutUint16(h[10:], ^onesSum(h[:int(h[0]&15)*4]))
-		binary.BigEndian.PutUint16(c.head[4:], binary.BigEndian.Uint16(c.head[4:])+1) // the next ID
+	if b[0]>>4 == 4 {
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		binary.BigEndian.PutUint16(b[4:], c.id)
+		binary.BigEndian.PutUint16(b[10:], ^fold(uint64(c.ipSum)+uint64(len(b))+uint64(c.id)))
+		c.id++
 	} else {
-		binary.BigEndian.PutUint16(h[4:], uint16(len(b)-40))
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
 	}
-	if l4 := h[c.start:]; c.kind == SegmentUDP {
-		binary.BigEndian.PutUint16(l4[4:], uint16(8+n))
+	l4, length := b[c.start:], uint64(len(b)-c.start)
+	s := uint64(c.headerSum) + length + uint64(onesSum(b[c.header:]))
+	if c.kind == SegmentUDP {
+		binary.BigEndian.PutUint16(l4[4:], uint16(length))
+		s += length
 	} else {
+		flags := c.flags
 		if c.left > 0 {
-			l4[13] &^= 0x09 // FIN and PSH are the last packet's
+			flags &^= 0x09 // FIN and PSH are the last packet's
 		}
-		next := c.head[c.start:]
-		binary.BigEndian.PutUint32(next[4:], binary.BigEndian.Uint32(next[4:])+uint32(n))
-		next[13] &^= 0x80 // CWR is the first one's
+		binary.BigEndian.PutUint32(l4[4:], c.seq)
+		l4[13] = flags
+		s += uint64(c.seq) + uint64(flags)
+		c.seq += uint32(len(b) - c.header)
+		c.flags &^= 0x80 // CWR is the first one's
 	}
-	length := uint32(len(b) - c.start)
-	binary.BigEndian.PutUint16(b[c.field:], fold(uint64(c.pseudo+length)))
-	finishSum(b, c.start, c.field)
+	putSum(b[c.field:], fold(s))
 }
 
 // finishSum turns the sum of the pseudo header into the checksum.
-func finishSum(b []byte, start, field int) {
-	s := ^onesSum(b[start:])
+func finishSum(b []byte, start, field int) { putSum(b[field:], onesSum(b[start:])) }
+
+// putSum stores the checksum that belongs to a sum.
+func putSum(field []byte, sum uint16) {
+	s := ^sum
 	if s == 0 {
 		s = 0xffff // the same number, but to UDP 0 means none
 	}
-	binary.BigEndian.PutUint16(b[field:], s)
+	binary.BigEndian.PutUint16(field, s)
 }
 
 // onesSum is the ones' complement sum of b (RFC 1071), not inverted. Words may
-// be added in any byte order as long as the sum is turned at the end.
+// be added in any byte order as long as the sum is turned at the end. Each block
+// has a chain of carries of its own: one through all takes twice as long.
 func onesSum(b []byte) uint16 {
-	var s, carry uint64
-	for ; len(b) >= 32; b = b[32:] {
-		w := (*[32]byte)(b)
-		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[0:]), carry)
-		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[8:]), carry)
-		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[16:]), carry)
-		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[24:]), carry)
+	var total, carries uint64
+	for len(b) >= 64 {
+		w := (*[64]byte)(b)
+		s, k := bits.Add64(binary.LittleEndian.Uint64(w[0:8]), binary.LittleEndian.Uint64(w[8:16]), 0)
+		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[16:24]), k)
+		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[24:32]), k)
+		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[32:40]), k)
+		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[40:48]), k)
+		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[48:56]), k)
+		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[56:64]), k)
+		total, k = bits.Add64(total, s, k)
+		carries += k
+		b = b[64:]
+	}
+	s, carry := bits.Add64(total, carries, 0)
+	for ; len(b) >= 8; b = b[8:] {
+		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(b), carry)
 	}
 	for ; len(b) >= 2; b = b[2:] {
 		s, carry = bits.Add64(s, uint64(binary.LittleEndian.Uint16(b)), carry)

@@ -53,13 +53,13 @@ func BatchPipe(packets, mtu, size int) (*BatchPipeEnd, *BatchPipeEnd) {
 // Read waits for a packet from the other end.
 func (p *PipeEnd) Read(b []byte) (int, error) {
 	q := p.in
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.waitReadLocked(); err != nil {
+	q.rmu.Lock()
+	defer q.rmu.Unlock()
+	if err := q.waitRead(); err != nil {
 		return 0, err
 	}
-	n := q.popLocked(b)
-	q.writable.Broadcast()
+	n := q.pop(b)
+	q.wakeWriter()
 	if n < 0 {
 		return 0, ErrShortBuffer
 	}
@@ -75,13 +75,13 @@ func (p *PipeEnd) Write(b []byte) (int, error) {
 		return 0, ErrTooLong
 	}
 	q := p.out
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.waitWriteLocked(); err != nil {
+	q.wmu.Lock()
+	defer q.wmu.Unlock()
+	if err := q.waitWrite(); err != nil {
 		return 0, err
 	}
-	q.pushLocked(b)
-	q.readable.Broadcast()
+	q.push(b)
+	q.wakeReader()
 	return len(b), nil
 }
 
@@ -95,36 +95,33 @@ func (p *BatchPipeEnd) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 		return 0, nil
 	}
 	q := p.in
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.waitReadLocked(); err != nil {
+	q.rmu.Lock()
+	defer q.rmu.Unlock()
+	if err := q.waitRead(); err != nil {
 		return 0, err
 	}
-	n := min(len(bufs), q.used)
+	n := min(len(bufs), q.used())
 	for i := range n {
-		sizes[i] = max(0, q.popLocked(bufs[i]))
+		sizes[i] = max(0, q.pop(bufs[i]))
 	}
-	q.writable.Broadcast()
+	q.wakeWriter()
 	return n, nil
 }
 
 // WriteBatch implements [BatchWriter]; it waits for room as often as needed.
 func (p *BatchPipeEnd) WriteBatch(pkts [][]byte) (int, error) {
 	q := p.out
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	defer q.readable.Broadcast() // runs before Unlock: one wake-up for all
+	q.wmu.Lock()
+	defer q.wmu.Unlock()
+	defer q.wakeReader() // one wake-up for all
 	for i, b := range pkts {
 		if len(b) > p.mtu {
 			return i, ErrTooLong
 		}
-		if q.used == len(q.slots) {
-			q.readable.Broadcast()
-		}
-		if err := q.waitWriteLocked(); err != nil {
+		if err := q.waitWrite(); err != nil {
 			return i, err
 		}
-		q.pushLocked(b)
+		q.push(b)
 	}
 	return len(pkts), nil
 }
@@ -134,13 +131,13 @@ func (p *PipeEnd) MTU() int { return p.mtu }
 
 // SetReadDeadline implements [ReadDeadliner]; it never fails.
 func (p *PipeEnd) SetReadDeadline(t time.Time) error {
-	p.in.setDeadline(&p.in.readDeadline, t)
+	p.in.setDeadline(&p.in.readDeadline, readLate, t)
 	return nil
 }
 
 // SetWriteDeadline implements [WriteDeadliner]; it never fails.
 func (p *PipeEnd) SetWriteDeadline(t time.Time) error {
-	p.out.setDeadline(&p.out.writeDeadline, t)
+	p.out.setDeadline(&p.out.writeDeadline, writeLate, t)
 	return nil
 }
 

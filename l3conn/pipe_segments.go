@@ -67,9 +67,7 @@ func (p *SegmentPipeEnd) EnableOffload(read Features) error {
 	if !p.features.Has(read) {
 		return opError("set", syscall.EINVAL)
 	}
-	p.in.mu.Lock()
-	defer p.in.mu.Unlock()
-	p.in.takes = read
+	p.in.takes.Store(uint32(read))
 	return nil
 }
 
@@ -94,9 +92,7 @@ func (p *SegmentPipeEnd) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 
 // plain refuses plain reads where segments are read.
 func (p *SegmentPipeEnd) plain() error {
-	p.in.mu.Lock()
-	defer p.in.mu.Unlock()
-	if p.in.takes != 0 && !p.in.readClosed {
+	if p.in.takes.Load() != 0 && p.in.state.Load()&readClosed == 0 {
 		return opError("read", syscall.EINVAL)
 	}
 	return nil
@@ -109,33 +105,34 @@ func (p *SegmentPipeEnd) ReadSegments(segs []Segment) (int, error) {
 		return 0, nil
 	}
 	q := p.in
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.waitReadLocked(); err != nil {
+	q.rmu.Lock()
+	defer q.rmu.Unlock()
+	if err := q.waitRead(); err != nil {
 		return 0, err
 	}
-	n := min(len(segs), q.used)
+	n := min(len(segs), q.used())
 	for i := range n {
-		q.popSegmentLocked(&segs[i])
+		q.popSegment(&segs[i])
 	}
-	q.writable.Broadcast()
+	q.wakeWriter()
 	return n, nil
 }
 
 // WriteSegments implements [Offloader].
 func (p *SegmentPipeEnd) WriteSegments(segs []Segment) (int, error) {
 	q := p.out
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	defer q.readable.Broadcast() // runs before Unlock: one wake-up for all
+	q.wmu.Lock()
+	defer q.wmu.Unlock()
+	defer q.wakeReader() // one wake-up for all
+	takes := Features(q.takes.Load())
 	for i := range segs {
 		s := &segs[i]
 		err := s.Check(p.features, p.mtu)
 		switch {
-		case err == nil && q.takes.Takes(s):
-			err = q.pushSegmentLocked(s)
+		case err == nil && takes.Takes(s):
+			err = q.pushSegment(s)
 		case err == nil:
-			err = q.pushCutLocked(s, p.mtu)
+			err = q.pushCut(s, p.mtu)
 		case err != ErrTooLong:
 			err = opError("write", err)
 		}
@@ -146,29 +143,29 @@ func (p *SegmentPipeEnd) WriteSegments(segs []Segment) (int, error) {
 	return len(segs), nil
 }
 
-// popSegmentLocked moves the first segment into s.
-func (q *queue) popSegmentLocked(s *Segment) {
-	b, i := q.nextLocked()
-	parts := s.Parts
+// popSegment moves the first segment into s.
+func (q *queue) popSegment(s *Segment) {
+	head := q.head.Load()
+	defer q.head.Store(head + 1)
+	i := int(head % uint64(len(q.slots)))
+	b, parts := q.slots[i], s.Parts
 	*s = q.heads[i]
 	s.Parts, s.Size = parts, len(b)
 	for _, p := range parts {
 		b = b[copy(p, b):]
 	}
-	if len(b) > 0 || !q.takes.Takes(s) {
+	if len(b) > 0 || !Features(q.takes.Load()).Takes(s) {
 		*s = Segment{Parts: parts}
 	}
 }
 
-// roomLocked waits for a slot and returns it, with room for size bytes.
-func (q *queue) roomLocked(size int) (slot int, err error) {
-	if q.used == len(q.slots) {
-		q.readable.Broadcast()
-	}
-	if err := q.waitWriteLocked(); err != nil {
+// slot waits for a slot and returns it, with room for size bytes. The next pushed
+// makes a packet of it.
+func (q *queue) slot(size int) (slot int, err error) {
+	if err := q.waitWrite(); err != nil {
 		return 0, err
 	}
-	slot = (q.head + q.used) % len(q.slots)
+	slot = int(q.tail.Load() % uint64(len(q.slots)))
 	if cap(q.slots[slot]) < size {
 		q.slots[slot] = make([]byte, size)
 	}
@@ -176,12 +173,15 @@ func (q *queue) roomLocked(size int) (slot int, err error) {
 	return slot, nil
 }
 
-func (q *queue) pushSegmentLocked(s *Segment) error {
+// pushed adds what was put into a slot.
+func (q *queue) pushed() { q.tail.Add(1) }
+
+func (q *queue) pushSegment(s *Segment) error {
 	size := s.Len()
 	if size == 0 {
 		return nil
 	}
-	slot, err := q.roomLocked(size)
+	slot, err := q.slot(size)
 	if err != nil {
 		return err
 	}
@@ -191,18 +191,18 @@ func (q *queue) pushSegmentLocked(s *Segment) error {
 	}
 	q.heads[slot] = *s
 	q.heads[slot].Parts = nil
-	q.used++
+	q.pushed()
 	return nil
 }
 
-// pushCutLocked pushes the packets of s, each not longer than mtu.
-func (q *queue) pushCutLocked(s *Segment, mtu int) error {
+// pushCut pushes the packets of s, each not longer than mtu.
+func (q *queue) pushCut(s *Segment, mtu int) error {
 	var c Cutter
 	if err := c.Reset(s, s.Len()); err != nil {
 		return opError("write", err)
 	}
 	for c.left > 0 {
-		slot, err := q.roomLocked(mtu)
+		slot, err := q.slot(mtu)
 		if err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func (q *queue) pushCutLocked(s *Segment, mtu int) error {
 			return opError("write", err)
 		}
 		q.slots[slot], q.heads[slot] = q.slots[slot][:n], Segment{}
-		q.used++
+		q.pushed()
 	}
 	return nil
 }

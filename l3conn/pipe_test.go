@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -175,5 +177,73 @@ func TestPipeAllocatesNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, round); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestPipeAtOnce: with several readers and writers at each end every packet arrives
+// once, also those that were written just before the end closed.
+func TestPipeAtOnce(t *testing.T) {
+	const writers, readers, each = 4, 3, 5000
+	for _, packets := range []int{1, 3, 256} {
+		a, b := BatchPipe(packets, 0, 8)
+		var seen [writers][each]atomic.Int32
+		var writing, reading sync.WaitGroup
+		for w := range writers {
+			writing.Go(func() {
+				for i := 0; i < each; {
+					var pkts [][]byte
+					for range min(1+i%5, each-i) {
+						pkts = append(pkts, []byte{byte(w), byte(i), byte(i >> 8)})
+						i++
+					}
+					if len(pkts) == 1 {
+						if _, err := a.Write(pkts[0]); err != nil {
+							t.Error(err)
+						}
+					} else if n, err := a.WriteBatch(pkts); n != len(pkts) || err != nil {
+						t.Error(n, err)
+					}
+				}
+			})
+		}
+		for r := range readers {
+			reading.Go(func() {
+				bufs, sizes := make([][]byte, 8), make([]int, 8)
+				for i := range bufs {
+					bufs[i] = make([]byte, 4)
+				}
+				for {
+					n, err := 1, error(nil)
+					if r == 0 {
+						sizes[0], err = b.Read(bufs[0])
+					} else {
+						n, err = b.ReadBatch(bufs, sizes)
+					}
+					if err != nil {
+						if err != io.EOF {
+							t.Error(err)
+						}
+						return
+					}
+					for i, p := range bufs[:n] {
+						if sizes[i] != 3 {
+							t.Errorf("packet of %d bytes", sizes[i])
+							continue
+						}
+						seen[p[0]][int(p[1])|int(p[2])<<8].Add(1)
+					}
+				}
+			})
+		}
+		writing.Wait()
+		a.Close()
+		reading.Wait()
+		for w := range seen {
+			for i := range seen[w] {
+				if n := seen[w][i].Load(); n != 1 {
+					t.Fatalf("packet %d of writer %d arrived %d times", i, w, n)
+				}
+			}
+		}
 	}
 }

@@ -18,8 +18,9 @@ import (
 //	              IP options
 
 // deliverBatch is how many packets are decoded at a time, to find those that
-// merge into one segment; a segment of 64 KiB is 45 packets of 1500 bytes.
-const deliverBatch = 64
+// merge into one segment: as many as a plain conn's reader has ready at most. A
+// segment of 64 KiB is 46 packets of 1500 bytes.
+const deliverBatch = 128
 
 // deliver takes packets from the conn.
 func (s *Stack) deliver(pkts []link.Packet) {
@@ -55,8 +56,11 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			s.icmp.unknown(p)
 			continue
 		}
+		// Such a segment is read no more than once into memory, and large enough alone.
+		keep := pkts[i].Buffer != nil && p.Proto == packet.TCP && !p.Options && !p.Fragment &&
+			netstack.Keeps(len(p.Raw))
 		if len(run) > 0 {
-			if netstack.Merges(run[len(run)-1], p, total) {
+			if !keep && netstack.Merges(run[len(run)-1], p, total) {
 				run = append(run, p)
 				total += len(p.Payload)
 				continue
@@ -65,6 +69,9 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			run = run[:0]
 		}
 		switch {
+		case keep:
+			engine.DeliverBuffer(p, pkts[i].Buffer)
+			pkts[i].Buffer = nil
 		case p.Fragment:
 			s.fragment(engine, p)
 		case p.Options:

@@ -87,7 +87,7 @@ func New(conn l3conn.Conn, cfg *Config) (*Stack, error) {
 		done:    make(chan struct{}),
 	}
 	s.door = door.New(door.Config{Sources: c.Sources, Own: c.Addrs, VerifyChecksums: true})
-	s.link = link.New(link.Config{Conn: conn, MTU: c.MTU, Drops: &s.drops, Granted: s.granted})
+	s.link = link.New(link.Config{Conn: conn, MTU: c.MTU, Drops: &s.drops, Granted: s.granted, Buffer: netstack.NewBuffer})
 	if d, ok := c.Resolver.(*dnsResolver); ok {
 		s.cfg.Resolver = d.bind(s)
 	}

@@ -17,10 +17,14 @@ const smallFrame = 192
 type Frame struct {
 	b    []byte // whole capacity
 	n    int    // bytes of the packet
+	size int    // bytes that it counts for in the queue
 	pool *sync.Pool
 	next *Frame // in the queue
 	cls  Class
-	seg  l3conn.Segment // how to cut it, without Parts; zero for a packet
+	// seg says how to cut what is in b; zero for a packet. With an owner its Parts
+	// are the bytes, which are the owner's, and b is empty.
+	seg   l3conn.Segment
+	owner Owner
 }
 
 // Bytes returns the room of the frame, at least as long as was asked for.
@@ -44,9 +48,30 @@ func (f *Frame) packet() []byte { return f.b[:f.n] }
 func (f *Frame) free() {
 	f.next = nil
 	f.seg = l3conn.Segment{}
+	if f.owner != nil {
+		f.owner.Release()
+		f.owner = nil
+	}
 	if f.pool != nil {
 		f.pool.Put(f)
 	}
+}
+
+// segmentSize is what a segment costs in the queue beside its bytes: the engine's
+// packet and what points at it.
+const segmentSize = 1 << 10
+
+var segmentFrames = sync.Pool{}
+
+// segmentFrame returns a frame that holds seg and, until it is free, its owner.
+func segmentFrame(seg *l3conn.Segment, owner Owner) *Frame {
+	f, ok := segmentFrames.Get().(*Frame)
+	if !ok {
+		f = &Frame{pool: &segmentFrames}
+	}
+	f.seg, f.owner = *seg, owner
+	f.size = seg.Len() + segmentSize
+	return f
 }
 
 // pools gives frames of sizes that double from smallFrame up to the MTU, so that
@@ -65,7 +90,7 @@ func newPools(mtu int) *pools {
 	p.pools = make([]sync.Pool, len(p.sizes))
 	for i, size := range p.sizes {
 		pool := &p.pools[i]
-		pool.New = func() any { return &Frame{b: make([]byte, size), pool: pool} }
+		pool.New = func() any { return &Frame{b: make([]byte, size), size: size, pool: pool} }
 	}
 	return p
 }
@@ -79,5 +104,5 @@ func (p *pools) get(n int) *Frame {
 			return f
 		}
 	}
-	return &Frame{b: make([]byte, n), n: n}
+	return &Frame{b: make([]byte, n), n: n, size: n}
 }

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,13 @@ type Config struct {
 	MTU     int // largest packet, in bytes
 	Drops   *drop.Counters
 	Granted func() int64 // bytes that all send buffers may hold together
+	// Buffer gives memory of l3conn.MaxSegment bytes to read a segment into; nil: the
+	// Link's own, which nobody can keep.
+	Buffer func() Buffer
 }
+
+// Buffer is memory that whoever is given a packet in it may keep.
+type Buffer interface{ Bytes() []byte }
 
 // Link is a packet conn with its transmit queue. Its methods may be called at
 // once by anyone, but for Read, Write, Stop, Unblock and Release, which belong to
@@ -41,7 +46,12 @@ type Link struct {
 	// segments: the conn takes TCP segments whole.
 	segments bool
 
-	in, out, inBytes, outBytes atomic.Uint64
+	// What was read is counted by one goroutine and what was written by another, so
+	// they lie on cache lines of their own.
+	in, inBytes   atomic.Uint64
+	_             [64]byte
+	out, outBytes atomic.Uint64
+	_             [64]byte
 
 	broken  chan struct{} // closed when the conn has failed
 	once    sync.Once
@@ -61,11 +71,7 @@ func New(cfg Config) *Link {
 		broken: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	l.segments = l.takesSegments()
-	largest := cfg.MTU
-	if l.segments && !l.caps.Direct {
-		largest = l3conn.MaxSegment
-	}
-	l.pools = newPools(largest)
+	l.pools = newPools(cfg.MTU)
 	return l
 }
 
@@ -113,8 +119,7 @@ func (l *Link) writtenRun(seg *l3conn.Segment, n int, err error) bool {
 	}
 	switch {
 	case err == nil:
-		l.out.Add(1)
-		l.outBytes.Add(uint64(n))
+		l.wrote(1, n)
 		return true
 	case errors.Is(err, syscall.EMSGSIZE):
 		l.cfg.Drops.AddN(drop.ConnTooLarge, lost)
@@ -125,6 +130,12 @@ func (l *Link) writtenRun(seg *l3conn.Segment, n int, err error) bool {
 		l.fail(fmt.Errorf("write packet: %w", err))
 	}
 	return false
+}
+
+// wrote counts packets, or segments, that the conn has taken.
+func (l *Link) wrote(packets, bytes int) {
+	l.out.Add(uint64(packets))
+	l.outBytes.Add(uint64(bytes))
 }
 
 // WriteControl implements Output.
@@ -161,117 +172,6 @@ func (l *Link) Err() error {
 	default:
 		return nil
 	}
-}
-
-// writeBatch is how many packets the writer takes at once: as many as a vectored
-// system call takes with few bytes of stack.
-const writeBatch = 64
-
-// Write is the writer goroutine: it ends when ctx does, when Stop was called and
-// the queue is empty, or when the conn fails.
-func (l *Link) Write(ctx context.Context) {
-	if l.caps.Direct {
-		return
-	}
-	w := l.caps.Writer()
-	frames := make([]*Frame, writeBatch)
-	pkts := make([][]byte, writeBatch)
-	var segs []l3conn.Segment
-	if l.segments {
-		segs = make([]l3conn.Segment, writeBatch)
-		for i := range segs {
-			segs[i].Parts = make([][]byte, 1)
-		}
-	}
-	for {
-		n := l.queue.pop(frames)
-		if n == 0 {
-			select {
-			case <-l.queue.wake:
-				continue
-			case <-l.stopped:
-				if l.queue.empty() {
-					return
-				}
-				continue
-			case <-ctx.Done():
-				return
-			}
-		}
-		ok := true
-		if l.segments {
-			ok = l.writeSegments(frames[:n], segs)
-		} else {
-			for i, f := range frames[:n] {
-				pkts[i] = f.packet()
-			}
-			ok = l.writeAll(w, pkts[:n])
-			clear(pkts[:n])
-		}
-		l.queue.done(frames[:n])
-		if !ok || ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-func (l *Link) writeAll(w l3conn.BatchWriter, pkts [][]byte) bool {
-	for len(pkts) > 0 {
-		n, err := w.WriteBatch(pkts)
-		for _, p := range pkts[:n] {
-			l.written(len(p), nil)
-		}
-		pkts = pkts[n:]
-		if err == nil {
-			if n == 0 {
-				err = io.ErrNoProgress
-			} else {
-				continue
-			}
-		}
-		if len(pkts) > 0 {
-			l.written(len(pkts[0]), err)
-			pkts = pkts[1:]
-		}
-		if !l3conn.Transient(err) {
-			l.fail(fmt.Errorf("write packet: %w", err))
-			return false
-		}
-	}
-	return true
-}
-
-// writeSegments is writeAll for a conn that takes segments.
-func (l *Link) writeSegments(frames []*Frame, segs []l3conn.Segment) bool {
-	for i, f := range frames {
-		parts := segs[i].Parts
-		parts[0] = f.packet()
-		segs[i] = f.seg
-		segs[i].Parts = parts
-	}
-	segs = segs[:len(frames)]
-	for len(segs) > 0 {
-		n, err := l.caps.Offloader.WriteSegments(segs)
-		for i := range segs[:n] {
-			l.writtenRun(&segs[i], segs[i].Len(), nil)
-		}
-		segs = segs[n:]
-		if err == nil && n > 0 {
-			continue
-		}
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		if len(segs) > 0 {
-			l.writtenRun(&segs[0], segs[0].Len(), err)
-			segs = segs[1:]
-		}
-		if !l3conn.Transient(err) {
-			l.fail(fmt.Errorf("write packet: %w", err))
-			return false
-		}
-	}
-	return true
 }
 
 // Stop puts the queue in drop mode: the writer writes what waits and ends. When it
@@ -320,12 +220,15 @@ type Packet struct {
 	Verified bool
 	// Datagram is the payload of each datagram of a run, in bytes; 0 is no run.
 	Datagram int
+	// Buffer is the memory that Data begins, if that can be kept. Who keeps it sets
+	// it to nil.
+	Buffer Buffer
 }
 
 // Read reads the conn until it fails or Stop was called and Unblock ended the
 // last Read. It gives the packets to deliver in batches, several when they come
-// faster than they are delivered, one when they do not; deliver must neither keep
-// them nor wait.
+// faster than they are delivered, one when they do not; deliver must not wait, nor
+// keep them but for their Buffers.
 func (l *Link) Read(deliver func(pkts []Packet)) {
 	if o := l.caps.Offloader; o != nil {
 		read, _ := o.Offload()

@@ -63,7 +63,7 @@ var queueFull = [classes]drop.Cause{drop.DataQueueFull, drop.ControlQueueFull, d
 
 // push takes f or drops it.
 func (q *queue) push(f *Frame, c Class) bool {
-	size := int64(len(f.b))
+	size := int64(f.size)
 	q.mu.Lock()
 	cause := drop.None
 	switch {
@@ -103,13 +103,15 @@ func (q *queue) push(f *Frame, c Class) bool {
 	return true
 }
 
-// pop takes up to len(out) frames without waiting. Their bytes count until done.
+// pop takes up to len(out) frames, and with the first any that fit writeBytes,
+// without waiting. Their bytes count until done.
 func (q *queue) pop(out []*Frame) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
-	for n < len(out) && q.head != nil {
+	n, left := 0, writeBytes
+	for n < len(out) && left > 0 && q.head != nil {
 		f := q.head
+		left -= f.size
 		q.head = f.next
 		f.next = nil
 		out[n] = f
@@ -125,7 +127,7 @@ func (q *queue) pop(out []*Frame) int {
 func (q *queue) done(frames []*Frame) {
 	q.mu.Lock()
 	for _, f := range frames {
-		q.bytes[f.cls] -= int64(len(f.b))
+		q.bytes[f.cls] -= int64(f.size)
 	}
 	if q.uncongest != nil && q.bytes[Data] < softData/2 {
 		close(q.uncongest)

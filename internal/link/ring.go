@@ -2,82 +2,151 @@ package link
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"l3extract/internal/drop"
 	"l3extract/l3conn"
 )
 
-// ringPackets is how many packets wait between the goroutine that reads a plain
-// conn and the one that delivers them. When it is full the conn is not read,
-// which is what a slow peer should feel; 128 are two segments of 64 KiB.
-const ringPackets = 128
+const (
+	// ringPackets is how many packets wait between the goroutine that reads a plain
+	// conn and the one that delivers them. When the ring is full the conn is not
+	// read, which is what a slow peer should feel; 128 are nearly three segments of
+	// 64 KiB, so that one fills while one is delivered.
+	ringPackets = 128
+	// ringBytes is room for ringPackets of 1500 bytes, for one Read of unknown length
+	// in front of them, and for what is left over at the end of the memory.
+	ringBytes = ringPackets*1536 + 2*maxRead
+)
 
 // ring makes batches of the packets of a conn that gives one per call: while one
-// batch is delivered, the next one fills.
+// batch is delivered, the next one fills. The conn reads into its memory, where the
+// packets stay until they were delivered. It is for one reader and one taker, who
+// share no lock, because two processors that pass one to and fro for every packet
+// take longer for it than for the packet.
 type ring struct {
-	mu     sync.Mutex
-	more   sync.Cond // frames were added, or the reader ended
-	room   sync.Cond // frames were taken
-	frames []*Frame
-	ended  bool // nothing is added any more
-	dumped bool // what is added is thrown away
+	mem   []byte
+	slots [ringPackets]struct{ at, n int }
+
+	// The reader's.
+	next int // where in mem the next packet goes
+	_    [64]byte
+	tail atomic.Uint64 // packets put, ever
+	_    [64]byte
+	head atomic.Uint64 // packets released, ever
+	_    [64]byte
+	// The taker's.
+	taken uint64 // packets taken, ever
+
+	ended  atomic.Bool // nothing is put any more
+	dumped atomic.Bool // nothing is taken any more
+	more   parking     // of the taker
+	room   parking     // of the reader
 }
 
 func newRing() *ring {
-	r := new(ring)
-	r.more.L, r.room.L = &r.mu, &r.mu
-	return r
+	return &ring{mem: make([]byte, ringBytes), more: newParking(), room: newParking()}
 }
 
-// put adds f and waits while the ring is full.
-func (r *ring) put(f *Frame) {
-	r.mu.Lock()
-	for len(r.frames) >= ringPackets && !r.dumped {
-		r.room.Wait()
+// parking is where one goroutine waits for what another one does.
+type parking struct {
+	waits atomic.Bool
+	token chan struct{}
+}
+
+func newParking() parking { return parking{token: make(chan struct{}, 1)} }
+
+// wait waits for a wake unless it finds ready true.
+func (p *parking) wait(ready func() bool) {
+	p.waits.Store(true)
+	if ready() && p.waits.CompareAndSwap(true, false) {
+		return
 	}
-	if r.dumped {
-		f.free()
-	} else {
-		r.frames = append(r.frames, f)
-		if len(r.frames) == 1 {
-			r.more.Signal()
+	<-p.token // if ready it is on its way
+}
+
+// wake wakes who waits; what it waits for was done before.
+func (p *parking) wake() {
+	if p.waits.Load() && p.waits.CompareAndSwap(true, false) {
+		p.token <- struct{}{} // has room: who waits takes it before it waits again
+	}
+}
+
+// space returns memory for a packet of up to maxRead bytes and waits while there is
+// none; nil says that nobody takes any more.
+func (r *ring) space() []byte {
+	for !r.dumped.Load() {
+		if at, ok := r.fit(); ok {
+			r.next = at
+			return r.mem[at : at+maxRead : at+maxRead]
 		}
+		r.room.wait(func() bool {
+			_, ok := r.fit()
+			return ok || r.dumped.Load()
+		})
 	}
-	r.mu.Unlock()
+	return nil
 }
 
-// take waits for frames and takes all, in exchange for the empty slice spare;
-// none says that the reader has ended.
-func (r *ring) take(spare []*Frame) []*Frame {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for len(r.frames) == 0 && !r.ended {
-		r.more.Wait()
+// fit finds maxRead bytes that hold no packet.
+func (r *ring) fit() (at int, ok bool) {
+	head, tail := r.head.Load(), r.tail.Load()
+	if head == tail {
+		return 0, true // begin anew: little traffic touches little memory
 	}
-	got := r.frames
-	r.frames = spare[:0]
-	r.room.Signal()
-	return got
+	if tail-head == ringPackets {
+		return 0, false
+	}
+	oldest := r.slots[head%ringPackets].at
+	if r.next <= oldest { // the packets go around the end
+		return r.next, oldest-r.next >= maxRead
+	}
+	if len(r.mem)-r.next >= maxRead {
+		return r.next, true
+	}
+	return 0, oldest >= maxRead
+}
+
+// put adds the packet of n bytes that was read into what space returned.
+func (r *ring) put(n int) {
+	tail := r.tail.Load()
+	s := &r.slots[tail%ringPackets]
+	s.at, s.n = r.next, n
+	r.next += n
+	r.tail.Store(tail + 1)
+	r.more.wake()
+}
+
+// take waits for packets and appends all to pkts; none says that the reader has
+// ended. They are valid until release.
+func (r *ring) take(pkts []Packet) []Packet {
+	ready := func() bool { return r.tail.Load() != r.taken || r.ended.Load() }
+	for !ready() {
+		r.more.wait(ready)
+	}
+	for tail := r.tail.Load(); r.taken != tail; r.taken++ {
+		s := r.slots[r.taken%ringPackets]
+		pkts = append(pkts, Packet{Data: r.mem[s.at : s.at+s.n : s.at+s.n]})
+	}
+	return pkts
+}
+
+// release gives the memory of what was taken to the reader.
+func (r *ring) release() {
+	r.head.Store(r.taken)
+	r.room.wake()
 }
 
 // end says that the reader will add nothing more.
 func (r *ring) end() {
-	r.mu.Lock()
-	r.ended = true
-	r.more.Broadcast()
-	r.mu.Unlock()
+	r.ended.Store(true)
+	r.more.wake()
 }
 
-// dump throws away what is in the ring and what still comes.
+// dump says that nothing will be taken any more.
 func (r *ring) dump() {
-	r.mu.Lock()
-	r.dumped = true
-	for _, f := range r.frames {
-		f.free()
-	}
-	r.frames = nil
-	r.room.Broadcast()
-	r.mu.Unlock()
+	r.dumped.Store(true)
+	r.room.wake()
 }
 
 // readPlain reads a conn that gives one packet per call.
@@ -87,26 +156,26 @@ func (l *Link) readPlain(deliver func([]Packet)) {
 	var reader sync.WaitGroup
 	reader.Go(func() { // fills the ring; awaited below
 		defer r.end()
-		buf := make([]byte, maxRead)
 		for idle := 0; failed == nil; {
+			buf := r.space()
+			if buf == nil {
+				return
+			}
 			n, err := l.cfg.Conn.Read(buf)
 			if l.isStopped() {
 				return
 			}
 			if n > 0 {
-				f := l.pools.get(n)
-				copy(f.b, buf[:n])
-				r.put(f)
+				r.put(n)
 			}
 			failed = l.outcome(&idle, n, err)
 		}
 	})
 	defer reader.Wait()
-	var spare []*Frame
 	pkts := make([]Packet, 0, ringPackets)
 	for {
-		frames := r.take(spare)
-		if len(frames) == 0 { // what came before the failure has been delivered
+		pkts = r.take(pkts[:0])
+		if len(pkts) == 0 { // what came before the failure has been delivered
 			l.failRead(failed)
 			return
 		}
@@ -114,17 +183,8 @@ func (l *Link) readPlain(deliver func([]Packet)) {
 			r.dump()
 			return
 		}
-		for _, f := range frames {
-			pkts = append(pkts, Packet{Data: f.packet()})
-		}
 		l.received(pkts, deliver)
-		for i, f := range frames {
-			f.free()
-			frames[i] = nil
-		}
-		clear(pkts)
-		pkts = pkts[:0]
-		spare = frames
+		r.release()
 	}
 }
 

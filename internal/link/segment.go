@@ -22,6 +22,10 @@ func (l *Link) takesSegments() bool {
 	return write.Has(tcpOffloads)
 }
 
+// Owner is whom the memory of a segment belongs to. The Link calls Release once,
+// on any goroutine, when it needs the bytes no more.
+type Owner interface{ Release() }
+
 // sending is what the sending of one segment needs, pooled: it runs for every
 // segment, and an interface call would make each of these escape.
 type sending struct {
@@ -31,10 +35,21 @@ type sending struct {
 
 var sendings = sync.Pool{New: func() any { return new(sending) }}
 
+// flatSegment is up to how many bytes a segment is copied into a frame: for so few
+// that costs less than holding on to the memory of its owner.
+const flatSegment = 2 << 10
+
 // SendSegment sends TCP data whose checksum is partial, up to 64 KiB behind one
-// header: as one write, if the conn takes that, else cut into packets. seg.Parts
-// are the caller's again on return. It never waits; what is dropped is counted.
-func (l *Link) SendSegment(seg *l3conn.Segment) {
+// header: as one write, if the conn takes that, else cut into packets. seg is the
+// caller's again on return; its Parts, which nobody may write to, are owner's and
+// used until its Release. It never waits; what is dropped is counted.
+func (l *Link) SendSegment(seg *l3conn.Segment, owner Owner) {
+	size := seg.Len()
+	if !l.caps.Direct && (size > flatSegment || seg.Kind != l3conn.SegmentNone) {
+		l.queue.push(segmentFrame(seg, owner), Data)
+		return
+	}
+	defer owner.Release()
 	s := sendings.Get().(*sending)
 	defer sendings.Put(s)
 	s.one[0] = *seg
@@ -55,9 +70,9 @@ func (l *Link) SendSegment(seg *l3conn.Segment) {
 			l.cfg.Drops.Add(drop.TransportUndelivered)
 			return
 		}
-		l.written(seg.Len(), err)
+		l.written(size, err)
 	default:
-		f := l.pools.get(seg.Len())
+		f := l.pools.get(size)
 		f.n = 0
 		for _, p := range seg.Parts {
 			_, _ = f.Write(p) // the frame has room
@@ -97,20 +112,32 @@ func (l *Link) sendCut(s *sending) {
 // for as long as the stack runs.
 const segmentBatch = 8
 
+// ownBuffer is the Buffer of a Link that is given none.
+type ownBuffer []byte
+
+func (b ownBuffer) Bytes() []byte { return b }
+
 // readSegments reads a conn that gives segments. Until its end the conn's plain
 // Read does not work.
 func (l *Link) readSegments(o l3conn.Offloader, deliver func([]Packet)) {
 	segs := make([]l3conn.Segment, min(segmentBatch, o.SegmentBatch()))
+	buffers := make([]Buffer, len(segs))
 	for i := range segs {
-		segs[i].Parts = [][]byte{make([]byte, l3conn.MaxSegment)}
+		segs[i].Parts = make([][]byte, 1)
 	}
-	pkts := make([]Packet, 0, len(segs))
+	pkts, at := make([]Packet, 0, len(segs)), make([]int, 0, len(segs))
 	for idle := 0; ; {
+		for i := range segs {
+			if buffers[i] == nil {
+				buffers[i] = l.buffer()
+				segs[i].Parts[0] = buffers[i].Bytes()
+			}
+		}
 		n, err := o.ReadSegments(segs)
 		if l.isStopped() {
 			return
 		}
-		pkts = pkts[:0]
+		pkts, at = pkts[:0], at[:0]
 		for i := range segs[:n] {
 			s := &segs[i]
 			if s.Size == 0 {
@@ -121,12 +148,27 @@ func (l *Link) readSegments(o l3conn.Offloader, deliver func([]Packet)) {
 			if s.Kind == l3conn.SegmentUDP {
 				p.Datagram = int(s.PayloadSize)
 			}
-			pkts = append(pkts, p)
+			if l.cfg.Buffer != nil {
+				p.Buffer = buffers[i]
+			}
+			pkts, at = append(pkts, p), append(at, i)
 		}
 		l.received(pkts, deliver)
+		for i := range pkts {
+			if l.cfg.Buffer != nil && pkts[i].Buffer == nil {
+				buffers[at[i]] = nil
+			}
+		}
 		if end := l.outcome(&idle, n, err); end != nil {
 			l.failRead(end)
 			return
 		}
 	}
+}
+
+func (l *Link) buffer() Buffer {
+	if l.cfg.Buffer != nil {
+		return l.cfg.Buffer()
+	}
+	return ownBuffer(make([]byte, l3conn.MaxSegment))
 }

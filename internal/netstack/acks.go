@@ -20,10 +20,10 @@ import (
 // 3.8.6.3; RFC 1122, 4.2.3.2). For a relay this is a tenth of what a short connection
 // costs, and a third of the packets of a ping-pong.
 const (
-	// ackHold is how long: longer than a server on the same network takes under load,
-	// half of what Linux waits, and a tenth of the shortest time after which a sender
-	// repeats itself.
-	ackHold = 20 * time.Millisecond
+	// ackHold is how long: longer than a server on the same network takes, a quarter of
+	// what Linux waits, and half of the shortest time after which this engine, as a
+	// peer, probes for a loss (RFC 8985, 7.2).
+	ackHold = 10 * time.Millisecond
 	// ackQuick is how many acknowledgements leave at once after one that was held in
 	// vain: its peer sends without being answered, or waits for it (RFC 896).
 	ackQuick = 16
@@ -59,6 +59,7 @@ type ackState struct {
 	some  atomic.Bool
 	last  atomic.Uint32 // the acknowledgement that left last
 	quick atomic.Int32  // how many are not to be held
+	fin   atomic.Bool   // our FIN has left: nothing will carry an acknowledgement any more
 }
 
 // take looks at a TCP packet that is about to leave and holds it, if it is an
@@ -71,6 +72,9 @@ func (a *acks) take(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 	ack := h.AckNumber()
 	if f.ack.some.Load() {
 		a.drop(f) // this one says the same or more
+	}
+	if h.Flags()&gheader.TCPFlagFin != 0 {
+		f.ack.fin.Store(true)
 	}
 	last := f.ack.last.Load()
 	if a.hold <= 0 || h.Flags() != gheader.TCPFlagAck || pkt.Data().Size() > 0 || !a.worthwhile(f, h, ack-last) {
@@ -89,7 +93,7 @@ func (a *acks) take(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 // than a segment that says nothing else. One of nothing repeats itself for a reason, and
 // what tells of gaps is urgent (RFC 5681, 4.2).
 func (a *acks) worthwhile(f *flowSeq, h gheader.TCP, n uint32) bool {
-	return n > 0 && n < uint32(a.link.MTU()/2) && !hasSACK(h.Options()) && f.una.Load() != f.iss.Load()
+	return n > 0 && n < uint32(a.link.MTU()/2) && !f.ack.fin.Load() && !hasSACK(h.Options()) && f.una.Load() != f.iss.Load()
 }
 
 // hasSACK reports whether the options of a TCP header have blocks of SACK.
@@ -132,7 +136,7 @@ func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
-		a.free(held)
+		held.Release()
 		return true // the engine is ending: nobody waits for it
 	}
 	f.ack.held = held
@@ -165,7 +169,7 @@ func (a *acks) drop(f *flowSeq) {
 	}
 	a.mu.Unlock()
 	if held != nil {
-		a.free(held)
+		held.Release()
 	}
 }
 
@@ -186,9 +190,10 @@ func (a *acks) unlinkLocked(held *heldAck) {
 	held.prev, held.next = nil, nil
 }
 
-func (a *acks) free(held *heldAck) {
-	held.flow = nil
-	heldAcks.Put(held)
+// Release implements link.Owner.
+func (h *heldAck) Release() {
+	h.flow = nil
+	heldAcks.Put(h)
 }
 
 // leave sends what has waited long enough. It is run by the timer.
@@ -213,8 +218,7 @@ func (a *acks) leave() {
 		f.ack.quick.Store(ackQuick)
 		tcp := held.headers[held.seg.ChecksumStart:]
 		f.ack.last.Store(binary.BigEndian.Uint32(tcp[8:]))
-		a.link.SendSegment(&held.seg)
-		a.free(held)
+		a.link.SendSegment(&held.seg, held)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	gtcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
+	"l3extract/internal/link"
 	"l3extract/internal/packet"
+	"l3extract/l3conn"
 )
 
 // newPacket copies raw into the engine's memory. The view is sized to the
@@ -18,6 +20,32 @@ func newPacket(raw []byte) *gstack.PacketBuffer {
 	return gstack.NewPacketBuffer(gstack.PacketBufferOptions{
 		Payload: gbuffer.MakeWithView(gbuffer.NewViewWithData(raw)),
 	})
+}
+
+// buffer is memory of the engine's to read a packet into.
+type buffer gbuffer.View
+
+// NewBuffer returns memory for one packet of any size.
+func NewBuffer() link.Buffer { return (*buffer)(gbuffer.NewViewSize(l3conn.MaxSegment)) }
+
+// Bytes implements link.Buffer.
+func (b *buffer) Bytes() []byte { return (*gbuffer.View)(b).AsSlice() }
+
+// keepAbove is the size of packet, in bytes, above which the engine keeps the memory
+// that it was read into. It counts the bytes and not the memory as received, so what
+// it keeps is at most twice what it counts.
+const keepAbove = 32 << 10
+
+// Keeps reports whether DeliverBuffer is to be used for a packet of n bytes.
+func Keeps(n int) bool { return n > keepAbove }
+
+// DeliverBuffer is DeliverTCP for a packet that begins b, which is the engine's from
+// then on: the packet is not copied.
+func (e *Engine) DeliverBuffer(p *packet.Packet, b link.Buffer) {
+	e.acknowledged(p)
+	v := (*gbuffer.View)(b.(*buffer))
+	v.CapLength(len(p.Raw))
+	e.transport(p, gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: gbuffer.MakeWithView(v)}))
 }
 
 // newTCP makes the engine's packet of a decoded TCP segment that has neither

@@ -10,22 +10,22 @@ import (
 	"l3extract/internal/packet"
 )
 
-// maxMerge bounds the payload of a merged segment: the largest memory chunk that
-// the engine pools.
-const maxMerge = 60 << 10
+// maxMerge bounds the payload of a merged segment: with the longest headers it fits
+// the largest memory chunk that the engine pools, 64 KiB, and one segment of our own
+// engine's, 65374 bytes, still is one.
+const maxMerge = 64<<10 - 120
 
 // Merges reports whether next continues prev, so that both can be one segment:
 // the same connection, in order, the same acknowledgement, window and options,
-// and nothing but data in either (as Linux' GRO does). prev is the last packet of
-// a run, total the payload that the run has so far.
+// and nothing but data in either, as in Linux' GRO. PSH ends no run here: the run is
+// delivered at once in any case. prev is the last packet of a run, total the payload
+// that the run has so far.
 func Merges(prev, next *packet.Packet, total int) bool {
-	const flags = packet.ACK | packet.PSH
 	return next.Proto == packet.TCP && prev.Proto == packet.TCP &&
 		len(next.Payload) > 0 && len(prev.Payload) > 0 &&
 		next.Seq == prev.Seq+uint32(len(prev.Payload)) &&
 		next.SrcPort == prev.SrcPort && next.DstPort == prev.DstPort &&
-		next.Flags&^packet.PSH == packet.ACK && prev.Flags == packet.ACK && // PSH ends a run
-		next.Flags|flags == flags &&
+		next.Flags&^packet.PSH == packet.ACK && prev.Flags&^packet.PSH == packet.ACK &&
 		next.Ack == prev.Ack && next.Window == prev.Window &&
 		next.TOS == prev.TOS && next.TTL == prev.TTL &&
 		next.HeaderLen == prev.HeaderLen && next.TCPHeaderLen == prev.TCPHeaderLen &&
@@ -43,19 +43,20 @@ func (e *Engine) DeliverRun(run []*packet.Packet) {
 		e.DeliverTCP(run[0])
 		return
 	}
-	first, last := run[0], run[len(run)-1]
+	first := run[0]
 	e.acknowledged(first)
 	headers := first.HeaderLen + first.TCPHeaderLen
-	size := headers
+	size, flags := headers, uint8(0)
 	for _, p := range run {
 		size += len(p.Payload)
+		flags |= p.Flags
 	}
 	v := gbuffer.NewView(size)
 	_, _ = v.Write(first.Raw[:headers]) // a View with room never fails
 	for _, p := range run {
 		_, _ = v.Write(p.Payload)
 	}
-	v.AsSlice()[first.HeaderLen+13] |= last.Flags
+	v.AsSlice()[first.HeaderLen+13] |= flags
 	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: gbuffer.MakeWithView(v)})
 	e.transport(first, pkt)
 }

@@ -42,7 +42,7 @@ func TestMerges(t *testing.T) {
 	}{
 		{"in order", base, next, [2]string{"1234", "5678"}, 4, true},
 		{"PSH on the last", base, with(func(h *packet.TCPHeader) { h.Flags |= packet.PSH }), [2]string{"1234", "5678"}, 4, true},
-		{"behind PSH", with(func(h *packet.TCPHeader) { h.Seq, h.Flags = 100, packet.ACK|packet.PSH }), next, [2]string{"1234", "5678"}, 4, false},
+		{"behind PSH", with(func(h *packet.TCPHeader) { h.Seq, h.Flags = 100, packet.ACK|packet.PSH }), next, [2]string{"1234", "5678"}, 4, true},
 		{"gap", base, with(func(h *packet.TCPHeader) { h.Seq++ }), [2]string{"1234", "5678"}, 4, false},
 		{"repeated", base, base, [2]string{"1234", "1234"}, 4, false},
 		{"other ACK", base, with(func(h *packet.TCPHeader) { h.Ack++ }), [2]string{"1234", "5678"}, 4, false},

@@ -18,8 +18,12 @@ func (l *linkEndpoint) GSOMaxSize() uint32 { return l3conn.MaxSegment }
 // checksum of data segments to us.
 func (l *linkEndpoint) SupportedGSO() gstack.SupportedGSO { return gstack.HostGSOSupported }
 
-// gather collects the pieces of a segment without copying them.
-type gather struct{ seg l3conn.Segment }
+// gather collects the pieces of a segment without copying them, and keeps them from
+// being reused until the link has written them.
+type gather struct {
+	seg l3conn.Segment
+	pkt *gstack.PacketBuffer
+}
 
 // Write implements io.Writer for the engine.
 func (g *gather) Write(p []byte) (int, error) {
@@ -27,12 +31,22 @@ func (g *gather) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Release implements link.Owner.
+func (g *gather) Release() {
+	clear(g.seg.Parts) // they are the engine's
+	g.pkt.DecRef()
+	g.pkt = nil
+	gathers.Put(g)
+}
+
 var gathers = sync.Pool{New: func() any { return new(gather) }}
 
-// segment sends a data segment whose checksum the engine left to us.
+// segment sends a data segment whose checksum the engine left to us. The packet is
+// of this sending alone; its data is the send queue's too, and never written to.
 func (l *linkEndpoint) segment(pkt *gstack.PacketBuffer) {
 	ip, tcp := pkt.NetworkHeader().Slice(), pkt.TransportHeader().Slice()
 	g := gathers.Get().(*gather)
+	g.pkt = pkt.IncRef()
 	g.seg = l3conn.Segment{
 		Parts:          append(g.seg.Parts[:0], ip, tcp),
 		Checksum:       l3conn.ChecksumPartial,
@@ -49,7 +63,5 @@ func (l *linkEndpoint) segment(pkt *gstack.PacketBuffer) {
 			g.seg.HeaderSize, g.seg.PayloadSize = uint16(len(ip)+len(tcp)), uint16(mss)
 		}
 	}
-	l.link.SendSegment(&g.seg)
-	clear(g.seg.Parts) // they are the engine's
-	gathers.Put(g)
+	l.link.SendSegment(&g.seg, g)
 }

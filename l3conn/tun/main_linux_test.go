@@ -78,7 +78,7 @@ func isolated(env ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-func needTUN(t *testing.T) {
+func needTUN(t testing.TB) {
 	t.Helper()
 	if noTUN != "" {
 		t.Skip(noTUN)
@@ -86,7 +86,7 @@ func needTUN(t *testing.T) {
 }
 
 // mustOpen opens a Device and closes it with the test.
-func mustOpen(t *testing.T, c Config) *Device {
+func mustOpen(t testing.TB, c Config) *Device {
 	t.Helper()
 	needTUN(t)
 	dev, err := Open(&c)
