@@ -3,7 +3,6 @@ package forward
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -163,7 +162,6 @@ type dialing struct {
 	began      time.Time
 	prev, next *dialing
 	listed     bool
-	settled    atomic.Bool // connected, failed or given up
 }
 
 func (d *dials) init(timeout time.Duration) { d.timeout = timeout }
