@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// pasta makes its interface in the client's namespace, which it inherits as a file:
+// it has given up the right to look into other processes when it opens it. It stays
+// root, since a change of user would undo that it ends with us.
+func pasta(w *world) (*process, error) {
+	cmd := exec.Command("pasta", "--foreground", "--quiet", "--runas", "0", "--ipv4-only",
+		"--netns-only", "--netns", "/proc/self/fd/3", "--ns-ifname", tunName, "--config-net",
+		"--interface", "out", "--address", clientNet+"2", "--netmask", "255.255.255.0", "--gateway", clientNet+"1",
+		"--mtu", strconv.Itoa(w.mtu), "--no-map-gw",
+		"--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none")
+	cmd.ExtraFiles = []*os.File{w.client.f}
+	return w.ethernet(cmd)
+}
+
+// slirp4netns makes its interface in the client's namespace, too.
+func slirp4netns(w *world) (*process, error) {
+	return w.ethernet(exec.Command("slirp4netns", "--configure", "--netns-type=path", "--disable-dns",
+		"--mtu", strconv.Itoa(w.mtu), w.client.path(), tunName))
+}
+
+// ethernet starts a program that makes and configures an interface in the client's
+// namespace.
+func (w *world) ethernet(cmd *exec.Cmd) (*process, error) {
+	p, err := w.middle.start(cmd, w.limit)
+	if err != nil {
+		return nil, err
+	}
+	return p, w.appear(p, w.client)
+}
+
+// module returns what builds a command of exactly this version of a module, in a
+// module of its own that requires nothing else. It is built once: the user's cache
+// keeps it.
+func module(path, version, command, tags, out string) func(ctx context.Context, dir string) error {
+	return func(ctx context.Context, dir string) error {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		kept := filepath.Join(cache, "l3extract-headtohead", filepath.Base(out)+"-"+version)
+		if _, err := os.Stat(kept); err != nil {
+			if err := build(ctx, out+".module", kept, path, version, command, tags); err != nil {
+				return err
+			}
+		}
+		return os.Symlink(kept, out)
+	}
+}
+
+// build makes the module in scratch and builds the command to out. The go line has
+// the Go command look only at those requirements of requirements that it needs.
+func build(ctx context.Context, scratch, out, path, version, command, tags string) error {
+	file := fmt.Sprintf("module scratch\n\ngo 1.26\n\nrequire %s %s\n", path, version)
+	use := fmt.Sprintf("package main\n\nimport _ %q\n", path+command)
+	if err := errors.Join(
+		os.MkdirAll(scratch, 0o755), os.MkdirAll(filepath.Dir(out), 0o755),
+		os.WriteFile(filepath.Join(scratch, "go.mod"), []byte(file), 0o644),
+		os.WriteFile(filepath.Join(scratch, "use.go"), []byte(use), 0o644),
+	); err != nil {
+		return err
+	}
+	if err := run(ctx, scratch, "go", "get", path+"@"+version); err != nil {
+		return err
+	}
+	return run(ctx, scratch, "go", "build", "-mod=mod", "-tags", tags, "-o", out, path+command)
+}
+
+// run runs a command to its end.
+func run(ctx context.Context, dir, name string, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, buildTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	var out tail
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, args[0], err, out.String())
+	}
+	return nil
+}
+
+const buildTime = 10 * time.Minute
