@@ -24,7 +24,6 @@ import (
 const (
 	roleServer = "headtohead (server)"
 	roleClient = "headtohead (client)"
-	roleProxy  = "headtohead (proxy)"
 )
 
 func main() {
@@ -34,8 +33,6 @@ func main() {
 		err = serve()
 	case roleClient:
 		err = client(os.Args[1])
-	case roleProxy:
-		err = proxy()
 	default:
 		err = compare(os.Args[1:])
 	}
@@ -158,7 +155,7 @@ func manyFiles() error {
 // prepare builds what is wanted and can be had.
 func (c *comparison) prepare(ctx context.Context, dir string) error {
 	wanted := strings.FieldsFunc(c.programs, func(r rune) bool { return r == ',' })
-	for _, p := range programs(c.self, c.source, dir) {
+	for _, p := range programs(c.source, dir) {
 		at := slices.Index(wanted, p.name)
 		if c.programs != "" && at < 0 {
 			continue

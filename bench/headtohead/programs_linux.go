@@ -24,7 +24,7 @@ type program struct {
 
 // programs are all that are known, with their binaries in dir. Ours is built from the
 // module in the folder source.
-func programs(self, source, dir string) []*program {
+func programs(source, dir string) []*program {
 	bin := func(name string) string { return filepath.Join(dir, name) }
 	ours := bin("ours")
 	build := func(ctx context.Context, _ string) error { // again is cheap
@@ -32,8 +32,8 @@ func programs(self, source, dir string) []*program {
 	}
 	return []*program{
 		{name: "none", network: serverNet, start: func(w *world) (*process, error) { return nil, w.veth() }},
-		copying("proxy-1", self, "GOMAXPROCS=1"),
-		copying("proxy", self),
+		copying("proxy-1", bin("proxy"), "GOMAXPROCS=1"),
+		copying("proxy", bin("proxy")),
 		{name: "ours", network: serverNet, prepare: build, start: tunnel(tun2socks(ours))},
 		{
 			name: "ours-1", network: serverNet,
@@ -102,15 +102,20 @@ func singBox(mtu int) []byte {
 }
 
 // copying is the plain proxy, with additions to its environment.
-func copying(name, self string, env ...string) *program {
-	return &program{name: name, network: proxyNet, start: func(w *world) (*process, error) {
-		cmd := &exec.Cmd{Path: self, Args: []string{roleProxy}, Env: append(os.Environ(), env...)}
-		p, err := w.middle.start(cmd, w.limit)
-		if err != nil {
-			return nil, err
-		}
-		return p, w.veth()
-	}}
+func copying(name, path string, env ...string) *program {
+	return &program{
+		name: name, network: proxyNet,
+		prepare: func(ctx context.Context, _ string) error { return run(ctx, "", "go", "build", "-o", path, "./proxy") },
+		start: func(w *world) (*process, error) {
+			cmd := exec.Command(path, proxyNet, serverNet, port)
+			cmd.Env = append(os.Environ(), env...)
+			p, err := w.middle.start(cmd, w.limit)
+			if err != nil {
+				return nil, err
+			}
+			return p, w.veth()
+		},
+	}
 }
 
 // tunnel is a program that makes the TUN, with additions to its environment.
