@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
@@ -73,7 +74,7 @@ func (r *report) throughputChart(w io.Writer) error {
 		}
 		l.Offset = vg.Point{X: b.Offset, Y: 2}
 		for j := range l.TextStyle {
-			l.TextStyle[j].XAlign, l.TextStyle[j].Font.Size = text.XCenter, 6.5
+			l.TextStyle[j].XAlign, l.TextStyle[j].Font.Size, l.TextStyle[j].Font.Variant = text.XCenter, 6.5, "Sans"
 		}
 		p.Add(b, l)
 		p.Legend.Add(program, b)
@@ -81,9 +82,10 @@ func (r *report) throughputChart(w io.Writer) error {
 	p.NominalX("1 stream up", "1 stream down", "8 streams up", "8 streams down")
 	p.X.Width = 0
 	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
-	p.Y.Min, p.Y.Max = 0, nice(highest*1.3) // room for the legend
-	p.Legend.Top = true
-	p.Legend.YOffs = -2
+	p.Y.Min, p.Y.Max = 0, nice(highest*1.3)  // room for the legend
+	p.Legend.Top, p.Legend.Left = true, true // colours before names, whose width depends on the reader's fonts
+	p.Legend.Padding = 2
+	p.Legend.XOffs = 21 * vg.Centimeter
 	return save(w, width, 11*vg.Centimeter, p)
 }
 
@@ -135,11 +137,11 @@ func (r *report) bars(title, name string, unit float64) (*plot.Plot, error) {
 	}
 	l.Offset = vg.Point{X: 3}
 	for i := range l.TextStyle {
-		l.TextStyle[i].YAlign, l.TextStyle[i].Font.Size = text.YCenter, 8
+		l.TextStyle[i].YAlign, l.TextStyle[i].Font.Size, l.TextStyle[i].Font.Variant = text.YCenter, 8, "Sans"
 	}
 	p.Add(l)
 	p.NominalY(names...)
-	p.Y.Width = 0
+	p.Y.Width, p.Y.Padding = 0, 16 // the reader's fonts may be wider than ours
 	p.Y.Min, p.Y.Max = -0.6, float64(len(programs))-0.4
 	p.X.Min, p.X.Max = 0, nice(highest*1.1)
 	return p, nil
@@ -157,6 +159,9 @@ func (r *report) having(figures ...string) (names []string) {
 
 func newPlot(title string) *plot.Plot {
 	p := plot.New()
+	for _, f := range []*font.Font{&p.Title.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font} {
+		f.Variant = "Sans"
+	}
 	p.Title.Text = title
 	p.Title.Padding = 6
 	p.Title.TextStyle.Font.Size = 11
@@ -188,12 +193,12 @@ func colour(program string) color.Color {
 	return otherColour
 }
 
-// short writes a figure with two digits or three.
+// short writes a figure with as many digits as a bar has room for.
 func short(v float64) string {
 	if v >= 100 {
 		return fmt.Sprintf("%.0f", v)
 	}
-	return fmt.Sprintf("%.3g", math.Round(v*10)/10)
+	return fmt.Sprintf("%.1f", v)
 }
 
 // nice rounds up to the end of an axis; an axis without figures has one, too.

@@ -59,7 +59,7 @@ func TestCharts(t *testing.T) {
 	r := sample()
 	for _, c := range []struct {
 		name, want, not string
-	}{{"throughput", "proxy-1 proxy ours another 24", "none"}, {"cost", "proxy-1 proxy ours 25 2.5", "another"}} {
+	}{{"throughput", "proxy-1 proxy ours another 24.0", "none"}, {"cost", "proxy-1 proxy ours 25.0 2.5", "another"}} {
 		var b bytes.Buffer
 		for _, chart := range charts {
 			if chart.name == c.name {

@@ -64,6 +64,7 @@ func programs(source, dir string) []*program {
 		},
 		{name: "pasta", network: serverNet, prepare: installed("pasta"), start: pasta},
 		{name: "slirp4netns", network: serverNet, prepare: installed("slirp4netns"), start: slirp4netns},
+		hev(bin("socks"), dir),
 	}
 }
 

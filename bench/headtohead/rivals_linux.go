@@ -30,6 +30,40 @@ func slirp4netns(w *world) (*process, error) {
 		"--mtu", strconv.Itoa(w.mtu), w.client.path(), tunName))
 }
 
+// hev is hev-socks5-tunnel, which needs a SOCKS5 server to reach anything. A plain one
+// starts it, so that what it takes counts, too.
+func hev(socks, dir string) *program {
+	const name, server = "hev-socks5-tunnel", "127.0.0.1:1080"
+	return &program{
+		name: name, network: serverNet,
+		prepare: func(ctx context.Context, dir string) error {
+			if err := installed(name)(ctx, dir); err != nil {
+				return err
+			}
+			return run(ctx, "", "go", "build", "-o", socks, "./socks")
+		},
+		start: tunnel(func(w *world) (*exec.Cmd, error) {
+			config := filepath.Join(dir, fmt.Sprint(name, "-", w.mtu, ".yml"))
+			return exec.Command(socks, server, name, config), os.WriteFile(config, hevConfig(w.mtu), 0o600)
+		}),
+	}
+}
+
+func hevConfig(mtu int) []byte {
+	return fmt.Appendf(nil, `tunnel:
+  name: %s
+  mtu: %d
+  ipv4: 198.18.0.1
+socks5:
+  address: 127.0.0.1
+  port: 1080
+  udp: udp
+misc:
+  limit-nofile: 20000
+  log-level: error
+`, tunName, mtu)
+}
+
 // ethernet starts a program that makes and configures an interface in the client's
 // namespace.
 func (w *world) ethernet(cmd *exec.Cmd) (*process, error) {
