@@ -50,8 +50,9 @@
 // Those that are done once, behind the rounds, with the programs waiting at the same
 // time but working one after another:
 //
-//   - idle: the context switches of all threads in -idle, without connections.
-//   - memory: what is resident at the start, with 1 000 and 9 000 idle connections, -gone
+//   - idle: the context switches of all threads in -idle, without connections, 10 s after
+//     the program was started and one connection has shown that it works.
+//   - memory: what is resident then, with 1 000 and 9 000 idle connections, -gone
 //     after they have ended, and with 9 000 again. Go gives memory back at the
 //     latest after some minutes, so -gone 150s shows what stays for good.
 //

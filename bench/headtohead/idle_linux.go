@@ -28,7 +28,7 @@ func (v *visit) rest(ctx context.Context, busy *sync.Mutex) (err error) {
 	if err := alone(v.open); err != nil || v.through == nil {
 		return err
 	}
-	if err := v.pause(ctx, "settling", startTime); err != nil {
+	if err := v.pause(ctx, "settling", v.settleFor); err != nil {
 		return err
 	}
 	if v.wants("memory") {
@@ -61,9 +61,6 @@ func (v *visit) rest(ctx context.Context, busy *sync.Mutex) (err error) {
 	v.figures[memoryMore] = v.figures[memoryAgain] - v.figures[memoryIdle(most)]
 	return nil
 }
-
-// startTime is how long a program may take to be at rest after its start.
-const startTime = 2 * time.Second
 
 // pause waits, unless ctx ends.
 func (v *visit) pause(ctx context.Context, what string, d time.Duration) error {

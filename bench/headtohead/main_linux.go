@@ -72,6 +72,7 @@ func compare(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the first signal lets the visit end; a second one kills, and the rest dies with us
 	if c.self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -111,6 +112,8 @@ func parse(args []string) (*comparison, error) {
 		return nil, err
 	}
 	c.only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
+	// For what a connection leaves behind, and the program's own start, to be over.
+	c.settleFor = 10 * time.Second
 	c.conns = []int{1000, 9000} // a process may open 20 000 files on many systems, and a proxy needs two for each
 	for _, name := range c.only {
 		if !slices.Contains(known, name) {
@@ -203,7 +206,7 @@ func (c *comparison) repeat(ctx context.Context) {
 		return
 	}
 	begun, done, total := time.Now(), 0, c.rounds*len(c.ready)
-	each := 12*c.span + 3*time.Second // at first a guess
+	each := 14*c.span + 3*time.Second // at first a guess
 	for round := 1; round <= c.rounds; round++ {
 		for _, p := range c.ready {
 			if ctx.Err() != nil {
@@ -229,7 +232,7 @@ func (c *comparison) restTime() time.Duration {
 	if !c.wants(quiet...) {
 		return 0
 	}
-	d := c.idleFor + startTime
+	d := c.idleFor + c.settleFor
 	if c.wants("memory") {
 		d += c.goneFor + 10*time.Second*time.Duration(len(c.ready))
 	}
@@ -242,7 +245,7 @@ func (c *comparison) rest(ctx context.Context) {
 		return
 	}
 	finish := time.Now().Add(c.restTime())
-	limit := c.idleFor + c.goneFor + 3*time.Minute*time.Duration(len(c.ready))
+	limit := c.settleFor + c.idleFor + c.goneFor + 3*time.Minute*time.Duration(len(c.ready))
 	var busy sync.Mutex
 	var wait sync.WaitGroup
 	for _, p := range c.ready {

@@ -19,9 +19,10 @@ type plan struct {
 	mtu  int
 	span time.Duration // of one transfer
 
-	idleFor time.Duration // of the quiet in which switches are counted
-	goneFor time.Duration // between the end of the idle connections and the look at the memory
-	conns   []int         // how many idle connections there are to be, in turn
+	settleFor time.Duration // before anything of what is measured at rest
+	idleFor   time.Duration // of the quiet in which switches are counted
+	goneFor   time.Duration // between the end of the idle connections and the look at the memory
+	conns     []int         // how many idle connections there are to be, in turn
 }
 
 // measurements can be chosen. Those of the first row are repeated in each round; those
@@ -192,13 +193,13 @@ func (v *visit) latency() error {
 		}
 	}
 	const before = 300 * time.Millisecond // for the load to begin, and after the exchanges
-	load, err := v.begin(order{Do: "both", Streams: 8, For: v.span + 2*before})
+	load, err := v.begin(order{Do: "both", Streams: 8, For: 2*v.span + 2*before})
 	if err != nil {
 		return err
 	}
 	defer load.stop()
 	time.Sleep(before)
-	r, _, err := v.client(order{Do: "echo", For: v.span})
+	r, _, err := v.client(order{Do: "echo", For: 2 * v.span}) // there are fewer of them in a second
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func newVisit(t *testing.T, name string, only ...string) *visit {
 		program: all[at], self: self, limit: time.Minute, figures: make(figures), progress: func(doing string) { t.Log(doing) },
 		plan: &plan{
 			only: only, mtu: defaultMTU, span: 100 * time.Millisecond,
-			idleFor: 100 * time.Millisecond, goneFor: 100 * time.Millisecond, conns: []int{20, 50},
+			settleFor: 100 * time.Millisecond, idleFor: 100 * time.Millisecond, goneFor: 100 * time.Millisecond, conns: []int{20, 50},
 		},
 	}
 }

@@ -36,7 +36,7 @@ func run(address string, command []string) error {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	failed := make(chan error, 2) // the process ends with the first
-	go func() { failed <- cmd.Run() }()
+	go func() { failed <- runWithUs(cmd) }()
 	go func() { failed <- serve(ln) }()
 	return <-failed
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -156,5 +157,13 @@ func TestNonsense(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestRun has the program that it serves end it.
+func TestRun(t *testing.T) {
+	var ended *exec.ExitError
+	if err := run("127.0.0.1:0", []string{"false"}); !errors.As(err, &ended) {
+		t.Errorf("got %v, want what the program ended with", err)
 	}
 }
