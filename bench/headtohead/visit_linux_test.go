@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
+	// With the race detector each of them would wait a second before it exits.
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 
@@ -197,6 +200,58 @@ func TestDatagrams(t *testing.T) {
 	l.fill(b, 3)
 	if _, right := parseDatagram(b[:len(b)-1]); right {
 		t.Error("a short one is taken")
+	}
+}
+
+// TestCheck wants harm to a stream to be seen: a changed byte, bytes that are missing
+// in its midst, and an end that is a reset.
+func TestCheck(t *testing.T) {
+	const size = 3 << 20
+	whole := slices.Concat(pattern, pattern)[:size]
+	changed := slices.Clone(whole)
+	changed[size-1]++
+	for _, c := range []struct {
+		name  string
+		data  []byte
+		reset bool
+		right bool
+	}{
+		{"whole", whole, false, true},
+		{"changed", changed, false, false},
+		{"missing", slices.Concat(whole[:1<<20], whole[1<<20+1448:]), false, false},
+		{"reset", whole, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			out, err := net.DialTCP("tcp4", nil, ln.Addr().(*net.TCPAddr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := ln.AcceptTCP()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			sent := make(chan struct{})
+			go func() { // awaited below; ends since all is read, or in is closed
+				defer close(sent)
+				_, _ = out.Write(c.data)
+				if c.reset {
+					_ = out.SetLinger(0)
+				}
+				_ = out.Close()
+			}()
+			n, right := check(in)
+			if right != c.right || right && n != size {
+				t.Errorf("%d bytes, right: %v", n, right)
+			}
+			_ = in.Close()
+			<-sent
+		})
 	}
 }
 
