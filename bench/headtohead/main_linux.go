@@ -24,6 +24,7 @@ import (
 const (
 	roleServer = "headtohead (server)"
 	roleClient = "headtohead (client)"
+	roleNamed  = "headtohead (named)"
 )
 
 func main() {
@@ -33,6 +34,8 @@ func main() {
 		err = serve()
 	case roleClient:
 		err = client(os.Args[1])
+	case roleNamed:
+		err = named(os.Args[1], os.Args[2:])
 	default:
 		err = compare(os.Args[1:])
 	}
@@ -158,7 +161,7 @@ func manyFiles() error {
 // prepare builds what is wanted and can be had.
 func (c *comparison) prepare(ctx context.Context, dir string) error {
 	wanted := strings.FieldsFunc(c.programs, func(r rune) bool { return r == ',' })
-	for _, p := range programs(c.source, dir) {
+	for _, p := range programs(c.self, c.source, dir) {
 		at := slices.Index(wanted, p.name)
 		if c.programs != "" && at < 0 {
 			continue

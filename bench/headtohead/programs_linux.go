@@ -24,7 +24,7 @@ type program struct {
 
 // programs are all that are known, with their binaries in dir. Ours is built from the
 // module in the folder source.
-func programs(source, dir string) []*program {
+func programs(self, source, dir string) []*program {
 	bin := func(name string) string { return filepath.Join(dir, name) }
 	ours := bin("ours")
 	build := func(ctx context.Context, _ string) error { // again is cheap
@@ -62,7 +62,7 @@ func programs(source, dir string) []*program {
 				return exec.Command(bin("sing-box"), "run", "-c", config), os.WriteFile(config, singBox(w.mtu), 0o600)
 			}),
 		},
-		{name: "pasta", network: serverNet, prepare: installed("pasta"), start: pasta},
+		{name: "pasta", network: serverNet, prepare: installed("pasta"), start: pasta(self, dir)},
 		{name: "slirp4netns", network: serverNet, prepare: installed("slirp4netns"), start: slirp4netns},
 		hev(bin("socks"), dir),
 	}

@@ -7,21 +7,55 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// pasta makes its interface in the client's namespace, which it inherits as a file:
-// it has given up the right to look into other processes when it opens it. It stays
-// root, since a change of user would undo that it ends with us.
-func pasta(w *world) (*process, error) {
-	cmd := exec.Command("pasta", "--foreground", "--quiet", "--runas", "0", "--ipv4-only",
-		"--netns-only", "--netns", "/proc/self/fd/3", "--ns-ifname", tunName, "--config-net",
-		"--interface", "out", "--address", clientNet+"2", "--netmask", "255.255.255.0", "--gateway", clientNet+"1",
-		"--mtu", strconv.Itoa(w.mtu), "--no-map-gw",
-		"--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none")
-	cmd.ExtraFiles = []*os.File{w.client.f}
-	return w.ethernet(cmd)
+// pasta makes its interface in the client's namespace. It has given up the right to
+// look into other processes, and some versions all inherited files, when it opens that,
+// so it needs a name for it: see named. It stays root, since a change of user would undo
+// that it ends with us.
+func pasta(self, dir string) func(w *world) (*process, error) {
+	file := filepath.Join(dir, "client.netns")
+	return func(w *world) (*process, error) {
+		path, err := exec.LookPath("pasta")
+		if err == nil {
+			err = os.WriteFile(file, nil, 0o644)
+		}
+		if err != nil {
+			return nil, err
+		}
+		cmd := &exec.Cmd{Path: self, Args: []string{
+			roleNamed, file, path, "--foreground", "--quiet", "--runas", "0", "--ipv4-only",
+			"--netns-only", "--netns", file, "--ns-ifname", tunName, "--config-net",
+			"--interface", "out", "--address", clientNet + "2", "--netmask", "255.255.255.0", "--gateway", clientNet + "1",
+			"--mtu", strconv.Itoa(w.mtu), "--no-map-gw",
+			"--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none",
+		}}
+		cmd.ExtraFiles = []*os.File{w.client.f}
+		return w.ethernet(cmd)
+	}
+}
+
+// named is the role that becomes another program, for which the namespace inherited
+// as the first file has a name: a file that it is mounted on where only that program
+// sees it, so that nothing stays when it ends.
+func named(file string, command []string) error {
+	runtime.LockOSThread() // never unlocked: the thread becomes the program
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	if err := unix.Mount("/proc/self/fd/3", file, "", unix.MS_BIND, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	unix.CloseOnExec(3)
+	return os.NewSyscallError("execve", unix.Exec(command[0], command, os.Environ()))
 }
 
 // slirp4netns makes its interface in the client's namespace, too.

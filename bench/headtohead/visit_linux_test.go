@@ -17,7 +17,7 @@ import (
 // TestMain lets the test binary play the roles of the program.
 func TestMain(m *testing.M) {
 	switch os.Args[0] {
-	case roleServer, roleClient:
+	case roleServer, roleClient, roleNamed:
 		main()
 		os.Exit(0)
 	}
@@ -37,7 +37,7 @@ func newVisit(t *testing.T, name string, only ...string) *visit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := programs("../..", t.TempDir())
+	all := programs(self, "../..", t.TempDir())
 	at := slices.IndexFunc(all, func(p *program) bool { return p.name == name })
 	if p := all[at]; p.prepare != nil {
 		if err := p.prepare(t.Context(), ""); err != nil {
