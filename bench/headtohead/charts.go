@@ -206,6 +206,9 @@ func nice(v float64) float64 {
 	if v <= 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return 1
 	}
-	step := math.Pow(10, math.Floor(math.Log10(v))) / 4
+	step := math.Pow(10, math.Floor(math.Log10(v)))
+	if v < 2*step {
+		step /= 2
+	}
 	return math.Ceil(v/step) * step
 }
