@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"l3extract/internal/fifo"
 	"l3extract/internal/limit"
 	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
@@ -35,9 +36,8 @@ type request struct {
 	answer answer            // how it was rejected
 	err    error             // why it ended
 
-	deadline   time.Time
-	prev, next *request // in the deadlines it is on
-	in         *deadlines
+	deadline time.Time
+	node     fifo.Node[request] // on the deadlines it waits in
 }
 
 // requestState is where a request stands. It only ever moves down this list.
@@ -154,7 +154,7 @@ func (t *synTable) begin(r *request) (*netstack.SYN, error) {
 	if r.state != undecided {
 		return nil, cmp.Or(r.err, errAnswering)
 	}
-	r.unlink()
+	r.node.Remove()
 	r.state = answering
 	t.answers.Add(1) // until the engine's done
 	t.waitLocked(r, &t.answering)
@@ -180,7 +180,7 @@ func (t *synTable) removeLocked(r *request) {
 		t.remembered--
 	}
 	r.state, r.syn, r.giveUp = over, nil, nil
-	r.unlink()
+	r.node.Remove()
 	if t.requests[r.fourTuple] == r {
 		delete(t.requests, r.fourTuple)
 	}
@@ -189,13 +189,13 @@ func (t *synTable) removeLocked(r *request) {
 // rememberLocked keeps r, which is undecided, as rejected with a.
 func (t *synTable) rememberLocked(r *request, a answer) {
 	for t.remembered >= t.maxRemembered {
-		oldest := t.silent.first
+		oldest := t.silent.requests.First()
 		if oldest == nil {
-			oldest = t.answered.first
+			oldest = t.answered.requests.First()
 		}
 		t.removeLocked(oldest)
 	}
-	r.unlink()
+	r.node.Remove()
 	r.state, r.answer, r.syn, r.stream = rejected, a, nil, nil
 	t.remembered++
 	if a == silence {

@@ -1,41 +1,21 @@
 package tcp
 
-import "time"
+import (
+	"time"
+
+	"l3extract/internal/fifo"
+)
 
 // deadlines is a queue of requests that all wait for the same time, so the
 // first to come is the first to expire and no heap is needed.
 type deadlines struct {
-	wait        time.Duration // < 0: they never expire
-	first, last *request
+	wait     time.Duration // < 0: they never expire
+	requests fifo.List[request]
 }
 
 func (d *deadlines) push(r *request, now time.Time) {
 	r.deadline = now.Add(d.wait)
-	r.in, r.prev, r.next = d, d.last, nil
-	if d.last != nil {
-		d.last.next = r
-	} else {
-		d.first = r
-	}
-	d.last = r
-}
-
-func (r *request) unlink() {
-	d := r.in
-	if d == nil {
-		return
-	}
-	if r.prev != nil {
-		r.prev.next = r.next
-	} else {
-		d.first = r.next
-	}
-	if r.next != nil {
-		r.next.prev = r.prev
-	} else {
-		d.last = r.prev
-	}
-	r.in, r.prev, r.next = nil, nil, nil
+	d.requests.Push(&r.node, r)
 }
 
 // armLocked has sweep run at the given time or before. After the end nothing is
@@ -77,7 +57,7 @@ func (t *synTable) sweep() {
 		late = append(late, r)
 	}
 	for r := t.answering.expired(now); r != nil; r = t.answering.expired(now) {
-		r.unlink() // what gives it up takes it out of the table
+		r.node.Remove() // what gives it up takes it out of the table
 		answers = r.toGiveUp(answers, errHandshakeTimeout)
 	}
 	for r := t.answered.expired(now); r != nil; r = t.answered.expired(now) {
@@ -87,8 +67,8 @@ func (t *synTable) sweep() {
 		t.removeLocked(r)
 	}
 	for _, d := range []*deadlines{&t.undecided, &t.answering, &t.answered, &t.silent} {
-		if d.wait >= 0 && d.first != nil {
-			t.armLocked(d.first.deadline)
+		if first := d.requests.First(); d.wait >= 0 && first != nil {
+			t.armLocked(first.deadline)
 		}
 	}
 	t.mu.Unlock()
@@ -102,8 +82,9 @@ func (t *synTable) sweep() {
 
 // expired returns the first request whose time has come.
 func (d *deadlines) expired(now time.Time) *request {
-	if d.wait < 0 || d.first == nil || d.first.deadline.After(now) {
+	first := d.requests.First()
+	if d.wait < 0 || first == nil || first.deadline.After(now) {
 		return nil
 	}
-	return d.first
+	return first
 }

@@ -3,9 +3,6 @@ package forward
 import (
 	"context"
 	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"l3extract/internal/epoll"
 )
@@ -141,107 +138,4 @@ func (l *loop) stalled(p *pair, wait <-chan struct{}) {
 			p.post(canDown)
 		}
 	})
-}
-
-// dials are the pairs whose dial is in flight. All have the same time, so the first to
-// come is the first to be late.
-type dials struct {
-	timeout time.Duration // 0: none
-
-	mu          sync.Mutex // a leaf
-	first, last *dialing
-	timer       *time.Timer
-	closed      bool
-	late        sync.WaitGroup // calls of the timer
-}
-
-// dialing is the part of a pair that its dial needs.
-type dialing struct {
-	p          *pair
-	target     Target
-	began      time.Time
-	prev, next *dialing
-	listed     bool
-}
-
-func (d *dials) init(timeout time.Duration) { d.timeout = timeout }
-
-func (d *dials) add(g *dialing) {
-	if d.timeout <= 0 {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	g.prev, g.listed = d.last, true
-	if d.last != nil {
-		d.last.next = g
-	} else {
-		d.first = g
-	}
-	d.last = g
-	if d.first == g {
-		d.armLocked()
-	}
-}
-
-// armLocked has expire run when the first is late.
-func (d *dials) armLocked() {
-	if d.closed || d.timer != nil {
-		return
-	}
-	d.late.Add(1)
-	d.timer = time.AfterFunc(time.Until(d.first.began.Add(d.timeout)), d.expire)
-}
-
-func (d *dials) remove(g *dialing) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.unlinkLocked(g)
-}
-
-func (d *dials) unlinkLocked(g *dialing) {
-	if !g.listed {
-		return
-	}
-	if g.prev != nil {
-		g.prev.next = g.next
-	} else {
-		d.first = g.next
-	}
-	if g.next != nil {
-		g.next.prev = g.prev
-	} else {
-		d.last = g.prev
-	}
-	g.prev, g.next, g.listed = nil, nil, false
-}
-
-// expire fails the dials that are late.
-func (d *dials) expire() {
-	defer d.late.Done()
-	var late []*dialing
-	d.mu.Lock()
-	d.timer = nil
-	for now := time.Now(); d.first != nil && now.Sub(d.first.began) >= d.timeout; {
-		late = append(late, d.first)
-		d.unlinkLocked(d.first)
-	}
-	if d.first != nil {
-		d.armLocked()
-	}
-	d.mu.Unlock()
-	for _, g := range late {
-		g.p.dialFailed(g, unix.ETIMEDOUT)
-	}
-}
-
-// close waits for expire. There are no dials any more.
-func (d *dials) close() {
-	d.mu.Lock()
-	d.closed = true
-	if d.timer != nil && d.timer.Stop() {
-		d.late.Done()
-	}
-	d.mu.Unlock()
-	d.late.Wait()
 }

@@ -10,6 +10,7 @@ import (
 	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 
+	"l3extract/internal/fifo"
 	"l3extract/internal/link"
 	"l3extract/l3conn"
 )
@@ -31,11 +32,11 @@ const (
 
 // heldAck is an acknowledgement that waits, with its headers as the engine made them.
 type heldAck struct {
-	flow       *flowSeq
-	until      time.Time
-	prev, next *heldAck
-	seg        l3conn.Segment
-	headers    [2 * 60]byte
+	flow    *flowSeq
+	until   time.Time
+	node    fifo.Node[heldAck]
+	seg     l3conn.Segment
+	headers [2 * 60]byte
 }
 
 var heldAcks = sync.Pool{New: func() any { return new(heldAck) }}
@@ -46,11 +47,11 @@ type acks struct {
 	link *link.Link
 	hold time.Duration // 0: none is held
 
-	mu          sync.Mutex // a leaf; guards flowSeq.ack too
-	first, last *heldAck
-	timer       *time.Timer // nil: not set
-	closed      bool
-	leaving     sync.WaitGroup // calls of the timer
+	mu      sync.Mutex // a leaf; guards flowSeq.ack too
+	waiting fifo.List[heldAck]
+	timer   *time.Timer // nil: not set
+	closed  bool
+	leaving sync.WaitGroup // calls of the timer
 }
 
 // ackState is what acks knows of a connection.
@@ -141,13 +142,7 @@ func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 	}
 	f.ack.held = held
 	f.ack.some.Store(true)
-	held.prev = a.last
-	if a.last != nil {
-		a.last.next = held
-	} else {
-		a.first = held
-	}
-	a.last = held
+	a.waiting.Push(&held.node, held)
 	if a.timer == nil {
 		a.armLocked()
 	}
@@ -157,7 +152,7 @@ func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 
 func (a *acks) armLocked() {
 	a.leaving.Add(1)
-	a.timer = time.AfterFunc(time.Until(a.first.until), a.leave)
+	a.timer = time.AfterFunc(time.Until(a.waiting.First().until), a.leave)
 }
 
 // drop forgets the acknowledgement that is held for f, if one is.
@@ -177,17 +172,7 @@ func (a *acks) drop(f *flowSeq) {
 func (a *acks) unlinkLocked(held *heldAck) {
 	held.flow.ack.held = nil
 	held.flow.ack.some.Store(false)
-	if held.prev != nil {
-		held.prev.next = held.next
-	} else {
-		a.first = held.next
-	}
-	if held.next != nil {
-		held.next.prev = held.prev
-	} else {
-		a.last = held.prev
-	}
-	held.prev, held.next = nil, nil
+	held.node.Remove()
 }
 
 // Release implements link.Owner.
@@ -199,21 +184,20 @@ func (h *heldAck) Release() {
 // leave sends what has waited long enough. It is run by the timer.
 func (a *acks) leave() {
 	defer a.leaving.Done()
-	var late *heldAck
+	var late fifo.List[heldAck]
 	a.mu.Lock()
 	a.timer = nil
-	for now := time.Now(); a.first != nil && !a.first.until.After(now); {
-		held := a.first
+	now, held := time.Now(), a.waiting.First()
+	for ; held != nil && !held.until.After(now); held = a.waiting.First() {
 		a.unlinkLocked(held)
-		held.next, late = late, held
+		late.Push(&held.node, held)
 	}
-	if a.first != nil && !a.closed {
+	if held != nil && !a.closed {
 		a.armLocked()
 	}
 	a.mu.Unlock()
-	for late != nil {
-		held := late
-		late, held.next = held.next, nil
+	for held := late.First(); held != nil; held = late.First() {
+		held.node.Remove() // SendSegment releases it
 		f := held.flow
 		f.ack.quick.Store(ackQuick)
 		tcp := held.headers[held.seg.ChecksumStart:]
@@ -229,8 +213,8 @@ func (a *acks) close() {
 	if a.timer != nil && a.timer.Stop() {
 		a.leaving.Done()
 	}
-	for a.first != nil {
-		a.unlinkLocked(a.first)
+	for held := a.waiting.First(); held != nil; held = a.waiting.First() {
+		a.unlinkLocked(held)
 	}
 	a.mu.Unlock()
 	a.leaving.Wait()

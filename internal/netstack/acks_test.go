@@ -60,7 +60,7 @@ func (c *byHand) held() bool {
 	a := &c.host.engine.acks
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.first != nil
+	return a.waiting.First() != nil
 }
 
 // TestAcknowledgementWithAnswer: a small request is acknowledged by its answer alone.
