@@ -222,21 +222,6 @@ func (t *synTable) resetBy(p *packet.Packet) *request {
 	return r
 }
 
-// drop takes r out of the table if it is still undecided, and gives back its
-// handshake.
-func (t *synTable) drop(r *request, err error) {
-	t.mu.Lock()
-	mine := r.state == undecided
-	if mine {
-		r.err = err
-		t.removeLocked(r)
-	}
-	t.mu.Unlock()
-	if mine {
-		t.handshakes.Release(r.src.Addr(), r.dst)
-	}
-}
-
 // giveUp ends the requests of an acceptor that was closed, but for those whose
 // streams the application has or will get: these are its business.
 func (t *synTable) giveUp(a *Acceptor) {
