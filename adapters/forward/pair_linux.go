@@ -191,7 +191,7 @@ func (p *pair) Ready(events uint32) {
 	switch p.phase.Load() {
 	case dialling:
 		if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-			p.dialled()
+			p.dialled(events&(unix.EPOLLERR|unix.EPOLLHUP) != 0)
 		}
 		fallthrough // what else has come is for later
 	case answering, relaying:
@@ -243,18 +243,17 @@ func (p *pair) handle(bits uint32) {
 	}
 }
 
-// dialled looks at a socket that is connected, or is not to be.
-func (p *pair) dialled() {
-	p.up.Lock()
-	fd := p.sock.FD
-	code := unix.EBADF
-	if fd >= 0 {
-		v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+// dialled looks at a socket that is connected, or, if failed is set, is not to be.
+func (p *pair) dialled(failed bool) {
+	var code unix.Errno
+	if failed {
+		p.up.Lock()
+		v, err := unix.GetsockoptInt(p.sock.FD, unix.SOL_SOCKET, unix.SO_ERROR)
 		if code = unix.Errno(v); err != nil {
-			code = unix.EBADF
+			code = unix.EBADF // the pair has ended
 		}
+		p.up.Unlock()
 	}
-	p.up.Unlock()
 	g := p.dial.Load()
 	if code != 0 && g != nil {
 		p.dialFailed(g, &net.OpError{
@@ -307,7 +306,7 @@ func (p *pair) end(reset bool) {
 	p.up.Lock()
 	p.down.Lock()
 	if p.reg != nil {
-		p.reg.Remove()
+		p.reg.RemoveClosing()
 		p.reg = nil
 	}
 	if p.sock.FD >= 0 {
