@@ -82,6 +82,17 @@ type synTable struct {
 	closed     bool
 }
 
+// engineLimit is when the engine gives a handshake up, without telling.
+const engineLimit = 127 * time.Second
+
+// handshakeTime is the time of one handshake; negative is the engine's own.
+func handshakeTime(d time.Duration) time.Duration {
+	if d < 0 {
+		return engineLimit
+	}
+	return d
+}
+
 func newSYNTable(env *Env, cfg *Config, engine Engine, key func(netip.Addr) netip.Prefix) *synTable {
 	t := &synTable{
 		env: env, cfg: cfg, engine: engine,
@@ -96,7 +107,7 @@ func newSYNTable(env *Env, cfg *Config, engine Engine, key func(netip.Addr) neti
 		maxRemembered: cfg.MaxHandshakes,
 		requests:      make(map[fourTuple]*request),
 		undecided:     deadlines{wait: cfg.DecideTimeout},
-		answering:     deadlines{wait: cfg.HandshakeTimeout},
+		answering:     deadlines{wait: handshakeTime(cfg.HandshakeTimeout)},
 		answered:      deadlines{wait: answerMemory},
 		silent:        deadlines{wait: cfg.DecideTimeout},
 	}

@@ -212,7 +212,7 @@ func (e *Endpoint) write(b []byte) (int, error) {
 	}
 	e.calls.RUnlock()
 	if e.flow != nil {
-		e.flow.out.Add(uint64(n))
+		e.flow.wrote(int(n))
 	}
 	e.wr.b = nil
 	e.wmu.Unlock()
