@@ -2,7 +2,6 @@ package forward
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,11 +23,10 @@ type dials struct {
 
 // dialing is the part of a pair that its dial needs.
 type dialing struct {
-	p       *pair
-	target  Target
-	began   time.Time
-	node    fifo.Node[dialing]
-	settled atomic.Bool // connected, failed or given up
+	p      *pair
+	target Target
+	began  time.Time
+	node   fifo.Node[dialing]
 }
 
 func (d *dials) init(timeout time.Duration) { d.timeout = timeout }

@@ -16,7 +16,7 @@ type verdict uint8
 const (
 	waits     verdict = iota // an event will tell when there is more to do
 	again                    // there is more to do, after others
-	finished                    // in order
+	finished                 // in order
 	stuck                    // until the packet conn takes more
 	noClient                 // the stream failed, with err
 	noServer                 // the socket failed, with err

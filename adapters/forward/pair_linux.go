@@ -27,9 +27,9 @@ type pair struct {
 	bits atomic.Uint32 // what is to be looked at; not zero while the pair is on the list
 	next *pair         // on the list; under the loop's mu
 
-	phase atomic.Uint32 // only ever moves on
-	ends  atomic.Uint32 // directions that have ended in order
-	dial  *dialing      // of the dialling phase; nil for sockets that came connected
+	phase atomic.Uint32           // only ever moves on
+	ends  atomic.Uint32           // directions that have ended in order
+	dial  atomic.Pointer[dialing] // while the socket is being connected
 
 	activity
 
@@ -89,16 +89,17 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, t Target) bool {
 		return true
 	}
 	p := l.newPair(st)
-	p.dial = &dialing{p: p, target: t, began: time.Now()}
+	g := &dialing{p: p, target: t, began: time.Now()}
+	p.dial.Store(g)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
 	sock, err := d.Connect(ctx, t.Addr)
 	if err != nil {
-		p.dialFailed(p.dial, err)
+		p.dialFailed(g, err)
 		return true
 	}
 	p.sock = sock
-	l.dials.add(p.dial)
+	l.dials.add(g)
 	p.begin()
 	return true
 }
@@ -155,7 +156,7 @@ func (p *pair) begin() {
 
 // fail ends p for an error of our own.
 func (p *pair) fail(err error) {
-	if g := p.dial; p.phase.Load() == dialling && g != nil {
+	if g := p.dial.Load(); g != nil {
 		p.dialFailed(g, err)
 		return
 	}
@@ -213,7 +214,7 @@ func (p *pair) handle(bits uint32) {
 	switch p.phase.Load() {
 	case dialling:
 		if cause := p.st.Cause(); cause != nil {
-			p.dialFailed(p.dial, cause)
+			p.dialFailed(p.dial.Load(), cause)
 		}
 	case answering:
 		switch {
@@ -254,8 +255,8 @@ func (p *pair) dialled() {
 		}
 	}
 	p.up.Unlock()
-	g := p.dial
-	if code != 0 {
+	g := p.dial.Load()
+	if code != 0 && g != nil {
 		p.dialFailed(g, &net.OpError{
 			Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(g.target.Addr), Err: os.NewSyscallError("connect", code),
 		})
@@ -266,9 +267,10 @@ func (p *pair) dialled() {
 	}
 }
 
-// settleDial gives back what a dial holds, and reports it; false if somebody else did.
+// settleDial gives back what a dial holds, and reports it; false if somebody else did,
+// and g may be nil then.
 func (p *pair) settleDial(g *dialing, err error) bool {
-	if g.settled.Swap(true) {
+	if g == nil || !p.dial.CompareAndSwap(g, nil) {
 		return false
 	}
 	n, st := p.loop.n, p.st.Stream()

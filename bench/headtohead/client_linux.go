@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -20,9 +22,11 @@ import (
 
 // order is what a client is started to do, as JSON in its argument.
 type order struct {
-	Do      string // "reach", "hash", "up", "down", "connect", "echo", "idle"
+	Do      string // one of clients
 	Network string // the destinations' first three bytes
 	Streams int    // at once
+	Stages  []int  // of idle: how many connections there are to be, in turn
+	Rate    int    // of datagrams, a second
 	For     time.Duration
 
 	Pinned    bool // to Processor
@@ -32,14 +36,24 @@ type order struct {
 // outcome is what it answers, as JSON on its standard output.
 type outcome struct {
 	Bytes int64 // moved and right
-	Count int64 // connections made, or bytes echoed
+	Count int64 // connections made, exchanges, or datagrams that arrived
+	Sent  int64 // datagrams
 	Took  time.Duration
 	P50   time.Duration // of an exchange
 	P99   time.Duration
 }
 
+// clients is what a client can do.
+var clients = map[string]func(*order) (outcome, error){
+	"reach": reach, "hash": hash, "up": up, "down": down, "both": both, "connect": connect, "echo": echo, "idle": idle,
+	"datagram echo": datagramsEcho, "datagrams up": datagramsUp, "datagrams down": datagramsDown,
+}
+
 // destinations is how many addresses short connections go to.
 const destinations = 16
+
+// patience is how much longer than it should take an exchange may take.
+const patience = 8 * time.Second
 
 // dial opens the i-th connection of a client and says what it is for.
 func (o *order) dial(i int, mode byte, to int) (*net.TCPConn, error) {
@@ -51,7 +65,7 @@ func (o *order) dial(i int, mode byte, to int) (*net.TCPConn, error) {
 	if _, err := c.Write([]byte{mode}); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return c.(*net.TCPConn), c.SetDeadline(time.Now().Add(o.For + 20*time.Second))
+	return c.(*net.TCPConn), c.SetDeadline(time.Now().Add(o.For + patience))
 }
 
 // client is the client's role.
@@ -60,9 +74,7 @@ func client(arg string) error {
 	if err := json.Unmarshal([]byte(arg), &o); err != nil {
 		return err
 	}
-	do := map[string]func(*order) (outcome, error){
-		"reach": reach, "hash": hash, "up": up, "down": down, "connect": connect, "echo": echo, "idle": idle,
-	}[o.Do]
+	do := clients[o.Do]
 	if do == nil {
 		return fmt.Errorf("no client does %q", o.Do)
 	}
@@ -116,7 +128,7 @@ func hash(o *order) (outcome, error) {
 		_, err = io.CopyN(sum, c, hashedSize)
 	}
 	if err == nil && (want != got || !bytes.Equal(want[:], sum.Sum(nil))) {
-		err = errors.New("wrong SHA-256")
+		err = fmt.Errorf("%w: another SHA-256", errWrong)
 	}
 	return outcome{Bytes: 2 * hashedSize}, err
 }
@@ -131,68 +143,81 @@ func (o *order) each(f func(i int) error) error {
 }
 
 // result asks the server what arrived of an upload.
-func (o *order) result(i int, id uint64) ([]byte, error) {
+func (o *order) result(i int, id uint64) (n int64, right bool, err error) {
 	c, err := o.dial(i, modeResult, 1)
 	if err != nil {
-		return nil, err
+		return 0, false, err
 	}
 	defer c.Close()
 	reply := make([]byte, 9)
 	if err = binary.Write(c, binary.BigEndian, id); err == nil {
 		_, err = io.ReadFull(c, reply)
 	}
-	return reply, err
+	return int64(binary.BigEndian.Uint64(reply)), reply[8] == 1, err
 }
 
-func up(o *order) (outcome, error) {
+func up(o *order) (outcome, error)   { return o.bulk(o.upload) }
+func down(o *order) (outcome, error) { return o.bulk(o.download) }
+
+// both is half of the streams each way.
+func both(o *order) (outcome, error) {
+	return o.bulk(func(i int) (int64, error) {
+		if i%2 == 0 {
+			return o.upload(i)
+		}
+		return o.download(i)
+	})
+}
+
+func (o *order) bulk(stream func(i int) (int64, error)) (outcome, error) {
 	var total atomic.Int64
 	err := o.each(func(i int) error {
-		c, err := o.dial(i, modeUp, 1)
-		if err != nil {
-			return err
-		}
-		defer c.Close() // again is harmless
-		id := rand.Uint64()
-		if err := binary.Write(c, binary.BigEndian, id); err != nil {
-			return err
-		}
-		sent, err := produce(c, o.For)
-		if err = errors.Join(err, c.Close()); err != nil {
-			return err
-		}
-		reply, err := o.result(i, id)
-		if err != nil {
-			return err
-		}
-		if got := int64(binary.BigEndian.Uint64(reply)); got != sent || reply[8] != verdict(true) {
-			return fmt.Errorf("sent %d bytes, of which %d arrived unharmed", sent, got)
-		}
-		total.Add(sent)
-		return nil
+		n, err := stream(i)
+		total.Add(n)
+		return err
 	})
 	return outcome{Bytes: total.Load()}, err
 }
 
-func down(o *order) (outcome, error) {
-	var total atomic.Int64
-	err := o.each(func(i int) error {
-		c, err := o.dial(i, modeDown, 1)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		if err := binary.Write(c, binary.BigEndian, uint32(o.For.Milliseconds())); err != nil {
-			return err
-		}
-		got, right := check(c)
-		if !right {
-			return fmt.Errorf("only %d bytes arrived unharmed", got)
-		}
-		total.Add(got)
-		return nil
-	})
-	return outcome{Bytes: total.Load()}, err
+func (o *order) upload(i int) (int64, error) {
+	c, err := o.dial(i, modeUp, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close() // again is harmless
+	id := rand.Uint64()
+	if err := binary.Write(c, binary.BigEndian, id); err != nil {
+		return 0, err
+	}
+	sent, err := produce(c, o.For)
+	if err = errors.Join(err, c.Close()); err != nil {
+		return 0, err
+	}
+	got, right, err := o.result(i, id)
+	if err == nil && (got != sent || !right) {
+		err = fmt.Errorf("%w: sent %d bytes, of which %d arrived unharmed", errWrong, sent, got)
+	}
+	return sent, err
 }
+
+func (o *order) download(i int) (int64, error) {
+	c, err := o.dial(i, modeDown, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := binary.Write(c, binary.BigEndian, uint32(o.For.Milliseconds())); err != nil {
+		return 0, err
+	}
+	got, right := check(c)
+	if !right {
+		return 0, fmt.Errorf("%w: only %d bytes arrived unharmed", errWrong, got)
+	}
+	return got, nil
+}
+
+// errWrong ends a visit.
+var errWrong = errors.New("wrong data")
 
 // connect makes short connections, one after another on each stream.
 func connect(o *order) (outcome, error) {
@@ -221,40 +246,58 @@ func echo(o *order) (outcome, error) {
 	if _, err := io.ReadFull(c, b); err != nil {
 		return outcome{}, err
 	}
-	var took []time.Duration
-	for end := time.Now().Add(o.For); ; {
-		begun := time.Now()
+	return exchanges(o.For, func() error {
 		if _, err := c.Write(b); err != nil {
-			return outcome{}, err
+			return err
 		}
-		if _, err := io.ReadFull(c, b); err != nil {
+		_, err := io.ReadFull(c, b)
+		return err
+	})
+}
+
+// exchanges times f, over and over for so long.
+func exchanges(d time.Duration, f func() error) (outcome, error) {
+	var took []time.Duration
+	for begun, end := time.Now(), time.Now().Add(d); begun.Before(end); {
+		if err := f(); err != nil {
 			return outcome{}, err
 		}
 		now := time.Now()
 		took = append(took, now.Sub(begun))
-		if now.After(end) {
-			break
-		}
+		begun = now
 	}
 	slices.Sort(took)
 	return outcome{Count: int64(len(took)), P50: took[len(took)/2], P99: took[len(took)*99/100]}, nil
 }
 
-// idle opens connections, says so, and keeps them until its standard input ends.
+// idle opens connections until there are as many as a stage wants, says so, and goes
+// on when it is told to by a line. The last stage lasts until its standard input ends.
 func idle(o *order) (outcome, error) {
-	conns := make([]*net.TCPConn, o.Streams)
-	for i := range conns {
-		c, err := o.dial(i, modeEcho, destinations)
-		if err != nil {
+	conns := make([]*net.TCPConn, slices.Max(o.Stages))
+	told, open := bufio.NewScanner(os.Stdin), 0
+	for _, want := range o.Stages {
+		var g errgroup.Group
+		g.SetLimit(openers)
+		for ; open < want; open++ {
+			i := open
+			g.Go(func() error {
+				c, err := o.dial(i, modeEcho, destinations)
+				if err == nil {
+					_, err = io.ReadFull(c, make([]byte, 1))
+				}
+				conns[i] = c
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
 			return outcome{}, err
 		}
-		defer c.Close()
-		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-			return outcome{}, err
-		}
-		conns[i] = c
+		fmt.Println("open")
+		told.Scan()
 	}
-	fmt.Println("open")
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return outcome{Count: int64(len(conns))}, err
+	runtime.KeepAlive(conns) // closed by the end of the process
+	return outcome{Count: int64(open)}, told.Err()
 }
+
+// openers is how many idle connections are opened at a time.
+const openers = 8

@@ -15,7 +15,7 @@ import (
 const (
 	modeEcho   = 'e' // one byte back for each
 	modeUp     = 'u' // takes a number (uint64) and the pattern until the end
-	modeResult = 'r' // for a number, sends the count and the verdict of its modeUp
+	modeResult = 'r' // for a number, sends the count (uint64) and the verdict (byte) of its modeUp or load of datagrams
 	modeDown   = 'd' // sends the pattern for so many milliseconds (uint32)
 	modeHashed = 'h' // takes hashedSize bytes, sends their SHA-256, sends them back
 )
@@ -39,11 +39,22 @@ func patternAt(offset int64) []byte { return pattern[offset%int64(len(pattern)/2
 
 // serve is the server's role.
 func serve() error {
+	// The address is that of the first destination, so that answers come from it.
+	datagrams, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(serverNet + "1"), Port: portNumber})
+	if err != nil {
+		return err
+	}
+	if err := roomy(datagrams); err != nil {
+		return err
+	}
 	ln, err := net.Listen("tcp4", ":"+port)
 	if err != nil {
 		return err
 	}
-	return accept(ln, answer)
+	failed := make(chan error, 2) // the process ends with the first
+	go func() { failed <- answerDatagrams(datagrams) }()
+	go func() { failed <- accept(ln, answer) }()
+	return <-failed
 }
 
 func accept(ln net.Listener, handle func(c *net.TCPConn)) error {
@@ -74,16 +85,12 @@ func answer(c *net.TCPConn) {
 		var id uint64
 		if binary.Read(c, binary.BigEndian, &id) == nil {
 			n, right := check(c)
-			result(id) <- append(binary.BigEndian.AppendUint64(nil, uint64(n)), verdict(right))
+			result(id) <- verdict(uint64(n), right)
 		}
 	case modeResult:
 		var id uint64
 		if binary.Read(c, binary.BigEndian, &id) == nil {
-			select {
-			case r := <-result(id):
-				_, _ = c.Write(r)
-			case <-time.After(resultTime):
-			}
+			answerResult(c, id)
 		}
 	case modeDown:
 		var ms uint32
@@ -110,11 +117,25 @@ func result(id uint64) chan []byte {
 	return r.(chan []byte)
 }
 
-func verdict(right bool) byte {
-	if right {
-		return 1
+func answerResult(c *net.TCPConn, id uint64) {
+	if t, ok := tallies.get(id); ok {
+		_, _ = c.Write(verdict(t.count, !t.wrong))
+		return
 	}
-	return 0
+	select {
+	case r := <-result(id):
+		_, _ = c.Write(r)
+	case <-time.After(resultTime):
+	}
+}
+
+// verdict is the answer of modeResult.
+func verdict(n uint64, right bool) []byte {
+	b := binary.BigEndian.AppendUint64(nil, n)
+	if right {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // hashed is the data of modeHashed.
@@ -149,37 +170,51 @@ func check(c *net.TCPConn) (int64, bool) {
 	}
 }
 
-// proxy is the role of the plain copying proxy: it dials the server's address with
-// the last byte of the address that was dialled.
-func proxy() error {
-	ln, err := net.Listen("tcp4", ":"+port)
-	if err != nil {
-		return err
-	}
-	return accept(ln, func(c *net.TCPConn) {
-		defer c.Close()
-		dialled := c.LocalAddr().(*net.TCPAddr)
-		to := *dialled
-		to.IP = net.IPv4(10, 98, 1, dialled.IP.To4()[3])
-		up, err := net.DialTCP("tcp4", nil, &to)
-		if err != nil {
-			_ = c.SetLinger(0)
-			return
-		}
-		defer up.Close()
-		back := make(chan struct{})
-		go func() { // awaited below
-			copyTo(c, up)
-			close(back)
-		}()
-		copyTo(up, c)
-		<-back
-	})
+// ledger holds the tallies of the loads, by number.
+type ledger struct {
+	mu sync.Mutex
+	m  map[uint64]tally
 }
 
-// copyTo copies with a buffer, as a proxy must that looks at what it passes on; the
-// types hide that these are sockets, which io.Copy would splice.
-func copyTo(dst, src *net.TCPConn) {
-	_, _ = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, 64<<10))
-	_ = dst.CloseWrite()
+var tallies = ledger{m: make(map[uint64]tally)}
+
+func (l *ledger) get(id uint64) (tally, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := l.m[id]
+	return t, ok
+}
+
+// update changes the tally of a load, and tells whether there was none before.
+func (l *ledger) update(id uint64, f func(t *tally)) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := l.m[id]
+	f(&t)
+	l.m[id] = t
+	return !ok
+}
+
+// answerDatagrams serves datagrams. What it cannot send it drops, as UDP does.
+func answerDatagrams(c *net.UDPConn) error {
+	return receive(c, func(b []byte, from net.Addr) {
+		switch {
+		case len(b) == 0:
+		case b[0] == datagramEcho:
+			_, _ = c.WriteTo(b, from)
+		case b[0] == datagramUp:
+			l, right := parseDatagram(b)
+			tallies.update(l.id, func(t *tally) { t.count++; t.wrong = t.wrong || !right })
+		case b[0] == datagramDown && len(b) == datagramHeader:
+			id := binary.BigEndian.Uint64(b[1:])
+			perSecond, ms := binary.BigEndian.Uint32(b[9:]), binary.BigEndian.Uint32(b[13:])
+			if !tallies.update(id, func(*tally) {}) {
+				return // asked for again, since the answer was not there yet
+			}
+			go func() { // ends when the load does
+				sent, _ := load{datagramDown, id}.send(c, from, int(perSecond), time.Duration(ms)*time.Millisecond)
+				tallies.update(id, func(t *tally) { t.count = sent })
+			}()
+		}
+	})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -12,9 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// tick is what /proc counts processor time in (USER_HZ, 100 on every Linux).
-const tick = 10 * time.Millisecond
 
 // tree lists a process and its descendants.
 func tree(pid int) []int {
@@ -33,40 +29,20 @@ func tree(pid int) []int {
 	return pids
 }
 
-// cpuTime returns the processor time of a process, of its descendants, and of
-// those children that it has waited for.
+// cpuTime returns the processor time that a process and its descendants have taken,
+// threads that have ended included. The clock of a process counts nanoseconds, where
+// /proc counts hundredths of a second; clock_getcpuclockid(3) makes its number so.
 func cpuTime(pid int) (time.Duration, error) {
+	const scheduler = 2 // CPUCLOCK_SCHED
 	var sum time.Duration
 	for _, p := range tree(pid) {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
-		if err != nil {
-			return 0, err
+		var t unix.Timespec
+		if err := unix.ClockGettime(int32(^p)<<3|scheduler, &t); err != nil {
+			return 0, os.NewSyscallError("clock_gettime", err)
 		}
-		t, err := parseStat(b)
-		if err != nil {
-			return 0, err
-		}
-		sum += t
+		sum += time.Duration(t.Nano())
 	}
 	return sum, nil
-}
-
-// parseStat adds up the times in a line of /proc/PID/stat: fields 14 to 17, counted
-// behind the name, which may hold anything.
-func parseStat(b []byte) (time.Duration, error) {
-	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(fields) < 15 {
-		return 0, fmt.Errorf("/proc/PID/stat holds %q", b)
-	}
-	var ticks int64
-	for _, f := range fields[11:15] {
-		n, err := strconv.ParseInt(string(f), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * tick, nil
 }
 
 // resident returns the bytes of memory that a process and its descendants hold.
@@ -88,6 +64,55 @@ func resident(pid int) (float64, error) {
 		sum += pages * os.Getpagesize()
 	}
 	return float64(sum), nil
+}
+
+// switches counts, by thread, how often the threads of a process and its descendants
+// have given up a processor, of their own will or not.
+func switches(pid int) (map[string]int, error) {
+	counts := make(map[string]int)
+	for _, p := range tree(pid) {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p))
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				continue // it has just ended
+			}
+			if counts[name], err = parseSwitches(string(b)); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	if len(counts) == 0 {
+		return nil, fmt.Errorf("process %d has no threads", pid)
+	}
+	return counts, nil
+}
+
+// parseSwitches adds up the two counts in a /proc/PID/task/TID/status.
+func parseSwitches(status string) (sum int, err error) {
+	found := 0
+	for line := range strings.Lines(status) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(key, "voluntary_ctxt_switches") {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				return 0, err
+			}
+			sum += n
+			found++
+		}
+	}
+	if found != 2 {
+		return 0, errors.New("no counts of context switches")
+	}
+	return sum, nil
+}
+
+// switchesSince is what has been added since the counts in before.
+func switchesSince(before, after map[string]int) (sum int) {
+	for name, n := range after {
+		sum += n - before[name]
+	}
+	return sum
 }
 
 // pin keeps every thread of a process on one processor.

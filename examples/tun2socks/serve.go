@@ -25,6 +25,9 @@ func serve(ctx context.Context, o *options, log io.Writer) (err error) {
 	defer func() { err = errors.Join(err, device.Close()) }()
 	cfg := &stack.Config{Logger: logger}
 	cfg.TCP.LazyHandshake = true // what cannot be dialled is refused as if there were no TUN
+	memory := newTrimmer()
+	defer memory.stop()
+	cfg.Trace.Open, cfg.Trace.Close = memory.opened, memory.closed
 	s, err := stack.New(device, cfg)
 	if err != nil {
 		return err
