@@ -131,8 +131,12 @@ func (u *upstream) Ready(events uint32) {
 	if events&unix.EPOLLOUT != 0 {
 		u.s.wake()
 	}
-	if events&unix.EPOLLERR != 0 && u.faults(u.s.faulted) { // else it is reported for ever
-		u.failures = 0
+	if events&unix.EPOLLERR != 0 { // which is reported until there is nothing left of it
+		if u.faults(u.s.faulted) {
+			u.failures = 0
+		} else {
+			u.clearError()
+		}
 	}
 	if events&^(unix.EPOLLOUT|unix.EPOLLERR) == 0 {
 		return
@@ -214,6 +218,13 @@ func (u *upstream) faults(tell func(queuedFault)) (any bool) {
 		any = true
 		tell(q)
 	}
+}
+
+// clearError takes the error that is pending without a queued one: the kernel queues an
+// ICMP error, wakes the poller and only then sets the socket's error. Whoever empties
+// the queue in between leaves that behind.
+func (u *upstream) clearError() {
+	_, _ = unix.GetsockoptInt(u.fd, unix.SOL_SOCKET, unix.SO_ERROR) // it was told of already
 }
 
 // send sends one datagram, with so many hops; 0 is the system's default. It does not
