@@ -189,7 +189,7 @@ func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 	if err != nil {
 		p.land(id, target)
 		n.stats.pingsLost.Add(1)
-		if !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, syscall.EMSGSIZE) {
+		if !congested(err) && !errors.Is(err, syscall.EMSGSIZE) {
 			p.tell(e, err)
 		}
 		return

@@ -22,7 +22,7 @@ type socket struct {
 	evented
 	session *session
 	sock    *udp.Socket
-	served  bool // a datagram was sent on
+	served  bool // a datagram was sent on, or would have been with room for it
 
 	// Where the last datagram went: a conversation mostly goes on with the same.
 	dst    netip.AddrPort
@@ -114,7 +114,7 @@ func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	if err == nil {
 		hops := s.session.lowHops(m.HopLimit, m.Source.Addr())
 		err = o.send(m.Payload, s.target, hops)
-		for again := 0; err != nil && o.queues() && again < sendAgain; again++ {
+		for again := 0; err != nil && o.queues() && !congested(err) && again < sendAgain; again++ {
 			o.faults(s.faulted)
 			err = o.send(m.Payload, s.target, hops)
 		}
@@ -127,10 +127,20 @@ func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	s.session.stats.datagramsOut.Add(1)
 }
 
-// lost counts a datagram that could not be sent and tells the client.
+// lost counts a datagram that could not be sent and tells the client, unless it was
+// lost as any network loses some.
 func (s *socket) lost(m udp.Msg, err error) {
 	s.session.stats.datagramsLost.Add(1)
+	if congested(err) {
+		s.served = true // the way is there
+		return
+	}
 	s.refuse(m, err)
+}
+
+// congested tells whether a send failed for want of room on this host.
+func congested(err error) bool {
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EAGAIN) || systemErrno(err) == syscall.ENOBUFS
 }
 
 // judge says where datagrams to dst go.
