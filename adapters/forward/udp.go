@@ -32,7 +32,8 @@ type socket struct {
 	v4, v6 *outlet // opened when they are first needed
 	inward sync.WaitGroup
 
-	mu    sync.Mutex                        // a leaf
+	mu    sync.Mutex // a leaf
+	asked targets
 	names map[netip.AddrPort]netip.AddrPort // what the client calls a target, where that differs; nil if nowhere
 }
 
@@ -162,10 +163,11 @@ func (s *socket) judge(src, dst netip.AddrPort) (netip.AddrPort, error) {
 
 var errNoNames = fmt.Errorf("forward: names are for TCP only: %w", syscall.EHOSTUNREACH)
 
-// name remembers that the client calls target dst.
+// name remembers that the client asks target, and calls it dst.
 func (s *socket) name(target, dst netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked.add(target)
 	if target == dst {
 		delete(s.names, target)
 		return
