@@ -35,7 +35,9 @@
 // is answered "time exceeded". A protocol that is neither TCP, UDP nor ICMP is
 // "protocol unreachable" (IPv4 3/2, IPv6 a parameter problem, 4/1), unless ListenPacket
 // has a raw conn for it. ICMP errors of clients are believed as RFC 5927 says; one about
-// a datagram is the next error of the udp.Socket that sent it.
+// a datagram is the next error of the udp.Socket that sent it, unless it says that a port
+// or a protocol is unreachable and is not from that very host, or quotes what the
+// Socket's filtering forbids.
 //
 // # Multicast and broadcast
 //

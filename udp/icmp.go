@@ -12,17 +12,25 @@ import (
 // that sent it returns a fitting error from its next call, once, and lives on
 // (RFC 4787 REQ-10); one with many clients behind it, from Listen or
 // PerDestination, is not told, as with kernels. It never waits.
+//
+// One client must not speak for another: that a port or a protocol is unreachable is
+// the word of the host it is about, and what the Socket's filter would not let out was
+// not sent. Any router may report the rest.
 func (t *Table) HandleError(e packet.ICMPError) {
 	if e.Proto != packet.UDP {
 		return
 	}
 	s, ok := t.sender(e.Dst, e.Src)
-	if !ok {
+	switch {
+	case !ok, s != nil && !s.maySend(e.Src):
 		t.env.Drops.Add(drop.ICMPNoFlow)
 		return
+	case (e.Kind == packet.PortUnreachable || e.Kind == packet.ProtocolUnreachable) && e.From != e.Dst.Addr():
+		t.env.Drops.Add(drop.ICMPStranger)
+		return
 	}
-	if err := t.errorOf(e.Kind); err != nil && s != nil {
-		s.report(err)
+	if errno := t.errorOf(e.Kind); errno != 0 && s != nil {
+		s.report(&toldError{errno, packet.Fault{Kind: e.Kind, From: e.From, MTU: e.MTU}})
 	}
 }
 
@@ -40,26 +48,13 @@ func (t *Table) sender(peer, local netip.AddrPort) (s *Socket, ok bool) {
 	return s, s != nil
 }
 
-// errorOf returns what an ICMP error means for who sent the datagram; nil for
+// errorOf returns what an ICMP error means for who sent the datagram; 0 for
 // those that may pass.
-func (t *Table) errorOf(kind packet.Unreachable) error {
-	switch kind {
-	case packet.PortUnreachable:
-		return syscall.ECONNREFUSED
-	case packet.HostUnreachable:
-		return syscall.EHOSTUNREACH
-	case packet.NetUnreachable:
-		return syscall.ENETUNREACH
-	case packet.AdminProhibited:
-		return syscall.EACCES
-	case packet.ProtocolUnreachable:
-		return syscall.ENOPROTOOPT
-	case packet.TooBig:
-		if t.cfg.DontFragment {
-			return syscall.EMSGSIZE
-		}
+func (t *Table) errorOf(kind packet.Unreachable) syscall.Errno {
+	if kind == packet.TimeExceeded || kind == packet.TooBig && !t.cfg.DontFragment {
+		return 0
 	}
-	return nil
+	return kind.Errno()
 }
 
 // unreachable sends an ICMP error about a packet that came from a client, from whom

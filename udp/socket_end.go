@@ -2,6 +2,7 @@ package udp
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 
 	"l3extract/internal/drop"
@@ -135,6 +136,13 @@ func (s *Socket) err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// maySend tells whether the Socket's filter lets a datagram out that comes from from.
+func (s *Socket) maySend(from netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.filter.allows(from)
 }
 
 // report keeps err for the next call, once, and wakes those who wait.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"l3extract/icmp"
 	"l3extract/stack"
 	"l3extract/udp"
 )
@@ -273,13 +274,29 @@ func (s *socket) inwards(o *outlet) {
 		stats := s.session.stats
 		if from.why != nil {
 			stats.policyDatagrams.Add(1)
-		} else if _, err := s.sock.WriteMsg(udp.Msg{Payload: payload, Source: from.name}); err != nil {
+		} else if err := s.answer(udp.Msg{Payload: payload, Source: from.name}); err != nil {
 			stats.datagramsLost.Add(1)
 		} else {
 			stats.datagramsIn.Add(1)
 		}
 		buffers.Put(b)
 	}
+}
+
+// answer sends m to the client.
+func (s *socket) answer(m udp.Msg) error {
+	_, err := s.sock.WriteMsg(m)
+	if told(err) {
+		_, err = s.sock.WriteMsg(m)
+	}
+	return err
+}
+
+// told tells whether err is that of an ICMP error about something sent before, which
+// the next call on the Socket says, once: it has sent nothing itself.
+func told(err error) bool {
+	var f *icmp.Error
+	return errors.As(err, &f)
 }
 
 // sender is where the last datagram came from: the next mostly comes from there

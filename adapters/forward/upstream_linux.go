@@ -184,15 +184,20 @@ func (u *upstream) inwards(r *receiver, n int) {
 		}
 		msgs = append(msgs, udp.Message{Buffer: b, Segment: segment, Source: u.from.name})
 	}
-	for len(msgs) > 0 {
+	for again := false; len(msgs) > 0; {
 		k, err := u.s.sock.WriteBatch(msgs)
 		for i := range msgs[:k] {
 			stats.datagramsIn.Add(datagrams(len(msgs[i].Buffer), msgs[i].Segment))
 		}
 		msgs = msgs[k:]
-		if err != nil {
+		again = again && k == 0
+		switch {
+		case err == nil:
+		case !again && told(err):
+			again = true
+		default:
 			stats.datagramsLost.Add(datagrams(len(msgs[0].Buffer), msgs[0].Segment))
-			msgs = msgs[1:]
+			msgs, again = msgs[1:], false
 		}
 	}
 }
