@@ -41,11 +41,11 @@
 //
 // # Multicast and broadcast
 //
-// TCP to many is dropped, and so is any protocol but UDP and ICMP; the broadcast
-// addresses of the networks in Config.Addrs are among the many here. UDP to a multicast
-// group or 255.255.255.255 is dropped unless udp.Config.Multicast gives it to Sockets,
-// which cannot answer from such an address; any other directed broadcast cannot be told
-// from a host. Pings to many are never answered, nor is anything else that was
+// TCP to many is dropped, and so is any protocol but UDP and ICMP. The many are multicast
+// groups, 255.255.255.255 and the broadcast addresses of the networks in Config.Addrs;
+// any other directed broadcast cannot be told from a host. UDP to many is dropped unless
+// udp.Config.Multicast gives it to Sockets, which cannot answer from such an address.
+// Pings to many are never answered, nor is anything else that was
 // sent to many reported. Groups are not joined: IGMP and MLD are dropped, because a conn
 // that carries multicast brings all of it. Each case is counted.
 //

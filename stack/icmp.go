@@ -92,7 +92,7 @@ func (c *icmpSide) report(from netip.Addr, kind packet.Unreachable, p *packet.Pa
 // expired deals with a packet whose hops end here, if the Stack is one: a router
 // looks at that before anything else. It reports whether the packet is done with.
 func (c *icmpSide) expired(p *packet.Packet) bool {
-	if c.own[p.Dst] || p.Dst.IsMulticast() || p.Dst == broadcast {
+	if c.own[p.Dst] || c.stack.door.ToMany(p.Dst) {
 		return false
 	}
 	from, hop := c.stack.HopAddr(p.Src)
@@ -136,11 +136,11 @@ func (c *icmpSide) handle(p *packet.Packet) {
 func (c *icmpSide) echo(p *packet.Packet) {
 	if !c.own[p.Dst] {
 		switch {
+		case c.stack.door.ToMany(p.Dst), c.stack.cfg.ICMP.Echo == EchoOff:
+			c.stack.drops.Add(drop.EchoOff)
+			return
 		case c.stack.cfg.ICMP.Echo == EchoForward:
 			c.acceptor.HandlePacket(p)
-			return
-		case c.stack.cfg.ICMP.Echo != EchoLocal || p.Dst.IsMulticast():
-			c.stack.drops.Add(drop.EchoOff)
 			return
 		}
 	}

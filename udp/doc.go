@@ -83,7 +83,7 @@
 //	HopLimit              64
 //	TrafficClass          0
 //
-// Multicast and broadcast datagrams (IPv4's 255.255.255.255; a subnet's own
-// broadcast address is an address like any other here) are dropped and counted
-// unless Config.Multicast is set; they are never answered with ICMP.
+// Multicast and broadcast datagrams (to IPv4's 255.255.255.255 or the broadcast address
+// of one of the stack's own networks) are dropped and counted unless Config.Multicast is
+// set; they are never answered with ICMP.
 package udp

@@ -62,6 +62,9 @@ func (t *Table) errorOf(kind packet.Unreachable) syscall.Errno {
 // the conn.
 func (t *Table) unreachable(f packet.Fault, quoted []byte) {
 	src, dst := ends(quoted)
+	if t.env.ToMany(dst) {
+		return
+	}
 	if from := f.From.Unmap().WithZone(""); from.IsValid() && from.Is4() == dst.Is4() && !from.IsLoopback() {
 		dst = from
 	}

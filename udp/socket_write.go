@@ -156,7 +156,7 @@ func (s *Socket) route(from, to netip.AddrPort) (netip.AddrPort, netip.AddrPort,
 		return from, to, err
 	case from.Addr().Is4() != to.Addr().Is4():
 		return from, to, syscall.EAFNOSUPPORT
-	case from.Addr().IsMulticast(), from.Addr().IsLoopback(), from.Addr() == broadcast:
+	case s.t.env.ToMany(from.Addr()), from.Addr().IsLoopback():
 		return from, to, syscall.EACCES
 	case to.Addr().IsLoopback():
 		return from, to, syscall.ENETUNREACH
