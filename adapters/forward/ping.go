@@ -37,10 +37,12 @@ type pinger struct {
 	listener PingListener
 	places   *limit.Table
 	timeout  time.Duration // 0: none
+	retry    time.Duration // until a socket that could not be had is asked for again
 
 	// Of the goroutine of run.
 	sockets [2]*pingSocket // IPv4, IPv6
 	failed  [2]error       // why there is none
+	again   [2]time.Time   // when to ask once more; zero: never
 	readers sync.WaitGroup
 
 	mu      sync.Mutex // a leaf
@@ -73,7 +75,7 @@ func newPinger(n *session, listener PingListener) *pinger {
 	}
 	return &pinger{
 		session: n, acceptor: n.stack.ICMP(), listener: listener,
-		timeout: orDefault(n.srv.PingTimeout, DefaultPingTimeout),
+		timeout: orDefault(n.srv.PingTimeout, DefaultPingTimeout), retry: pingRetry,
 		places: limit.New(limit.Config{
 			Total:     most,
 			PerSource: orDefault(n.srv.MaxPingsPerSource, DefaultMaxPingsPerSource),
@@ -220,17 +222,24 @@ func (p *pinger) target(e *icmp.Echo) (netip.Addr, error) {
 	return t.Addr.Addr(), err
 }
 
-// errPingsOff says that no ping is sent at all.
+// pingRetry keeps a host that has run out of something from being asked, and the log
+// from being told, for every ping.
+const pingRetry = 5 * time.Second
+
+// errPingsOff says that no ping is sent, for now or at all.
 var errPingsOff = errors.New("forward: pings are off")
 
 // socket returns the socket of an IP version, and opens it for the first ping. Where
-// pings are not permitted, that is said once, and no more of them are taken.
+// pings are not permitted, that is said once, and no more of them are taken; what may
+// pass, such as too many open files, is tried again after a while.
 func (p *pinger) socket(ctx context.Context, v6 bool) (*pingSocket, error) {
 	i, network := 0, "ip4:icmp"
 	if v6 {
 		i, network = 1, "ip6:ipv6-icmp"
 	}
-	if p.sockets[i] != nil || p.failed[i] != nil {
+	now := time.Now()
+	waits := p.again[i].IsZero() || now.Before(p.again[i])
+	if p.sockets[i] != nil || p.failed[i] != nil && waits {
 		return p.sockets[i], p.failed[i]
 	}
 	pc, err := p.listener.ListenPing(ctx, network)
@@ -239,17 +248,23 @@ func (p *pinger) socket(ctx context.Context, v6 bool) (*pingSocket, error) {
 	}
 	if err == nil {
 		s := p.sockets[i]
+		p.failed[i] = nil
 		p.readers.Go(func() { s.receive(p.answered, p.faulted) }) // awaited by end, which closes s
 		return s, nil
 	}
-	p.failed[i] = err
-	if errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) {
-		p.failed[i] = syscall.ENETUNREACH // the host has no such IP
+	noIP := errors.Is(err, syscall.EAFNOSUPPORT) // nor will the host have it later
+	never := errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported)
+	p.again[i] = time.Time{}
+	if !noIP && !never {
+		p.again[i] = now.Add(p.retry)
+	}
+	if noIP || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		p.failed[i] = syscall.ENETUNREACH
 		return nil, p.failed[i]
 	}
 	p.failed[i] = errPingsOff
 	p.session.log.Warn("pings to other hosts are not answered", "err", err)
-	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) {
+	if never {
 		_ = p.acceptor.Close() // it is so for both IP versions
 	}
 	return nil, errPingsOff
