@@ -50,7 +50,7 @@ func (c *icmpSide) init(s *Stack) {
 	c.in = limit.NewRate(errorRate, errorBurst, s.cfg.SourceKey)
 	c.out = limit.NewRate(errorRate, errorBurst, s.cfg.SourceKey)
 	c.acceptor = icmp.NewAcceptor(icmp.Env{
-		Out: s.link, Drops: &s.drops, Queue: s.cfg.ICMP.EchoQueue, MTU: s.cfg.MTU,
+		Out: s.link, Drops: &s.drops, Budget: s.budget, Queue: s.cfg.ICMP.EchoQueue, MTU: s.cfg.MTU,
 		Source: c.source, SourceKey: s.cfg.SourceKey, AllowError: c.mayReport,
 		Now: s.cfg.Clock.Now, Uint32: s.cfg.uint32(),
 	})

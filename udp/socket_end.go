@@ -111,6 +111,7 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 	s.ended, s.cause, s.endedAt = closedError(cause), cause, s.t.env.Now()
 	left := s.queue
 	s.queue.head, s.queue.tail, s.queue.count, s.queue.bytes = nil, nil, 0, 0
+	s.filter.free()
 	s.filter = nil
 	s.disarm()
 	cancel, notifier := s.cancel, s.notifier

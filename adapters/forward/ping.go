@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -196,6 +197,7 @@ func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 		}
 		return
 	}
+	p.shorten(id)
 	n.stats.pings.Add(1)
 }
 
@@ -281,6 +283,24 @@ func (p *pinger) launch(e *icmp.Echo, target netip.Addr) flightID {
 	f := &flight{id: id, echo: e, target: target, due: time.Now().Add(p.timeout)}
 	p.flights[id] = p.byAge.PushBack(f)
 	return id
+}
+
+// maxQuote is what the largest ICMP error quotes of a ping's payload: it has 1280 bytes,
+// two IPv6 headers and two of ICMP among them.
+const maxQuote = 1280 - 2*(40+8)
+
+// shorten keeps of the payload of a ping that was sent what an error quotes: so many are
+// in flight at once, for so long.
+func (p *pinger) shorten(id flightID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.flights[id]
+	if e == nil {
+		return // answered already
+	}
+	if echo := e.Value.(*flight).echo; len(echo.Payload) > maxQuote {
+		echo.Payload = bytes.Clone(echo.Payload[:maxQuote])
+	}
 }
 
 // land takes a ping of target out; nil when there is none, or none any more.

@@ -330,6 +330,34 @@ func TestFlights(t *testing.T) {
 	}
 }
 
+// TestFlightsAreShort: what waits for an answer keeps no more of its payload than an
+// error quotes, and the answer has all of it.
+func TestFlightsAreShort(t *testing.T) {
+	r := newIdleRig(t, &Server{}, stack.Config{})
+	p := r.work.pings
+	target := netip.MustParseAddr("198.51.100.7")
+	for _, size := range []int{0, maxQuote, maxQuote + 1, 60_000} {
+		echo := &icmp.Echo{Source: netip.MustParseAddr("192.0.2.1"), Destination: target, Payload: make([]byte, size)}
+		if v := p.places.Acquire(echo.Source, netip.AddrPort{}); v != 0 {
+			t.Fatalf("no place: %v", v)
+		}
+		id := p.launch(echo, target)
+		p.shorten(id)
+		if n := cap(echo.Payload); n > 2*maxQuote || len(echo.Payload) != min(size, maxQuote) {
+			t.Errorf("%d bytes: %d are kept, in %d", size, len(echo.Payload), n)
+		}
+		p.land(id, target)
+		p.shorten(id)
+	}
+	needPings(t)
+	r.serve()
+	r.front("198.51.100.7:0", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	long := strings.Repeat("payload ", 170)
+	q := r.prober(t, false)
+	q.ping("198.51.100.7", 3, long)
+	q.wantPong("198.51.100.7", 3, long)
+}
+
 // TestPingsPerSource: who has as many pings in flight as it may is not served.
 func TestPingsPerSource(t *testing.T) {
 	needPings(t)
