@@ -77,12 +77,16 @@
 //	... of one source            no limit       udp.Config.MaxSocketsPerSource
 //	queue of a UDP socket        1 MiB, 1024    udp.Config.QueueBytes, QueueDatagrams
 //	UDP idle, one shot, DNS      5 min, 30 s, 10 s  udp.Config
-//	ICMP errors of one source    100 a second   not configurable
-//	... and to one source        100 a second   not configurable
+//	ICMP errors of one source    100 a second * not configurable
+//	... and to one source        100 a second * not configurable
 //	pings waiting for AcceptEcho 128            ICMPConfig.EchoQueue
-//	... of one source            1000 a second  not configurable
+//	... of one source            1000 a second* not configurable
 //	queue of a raw conn          1 MiB, 256     not configurable
 //	fragments, for each IP       4 MiB          not configurable
 //	... of one source            1 MiB          not configurable
 //	transmit queue               2 MiB, then streams wait; 4 MiB of UDP; 256 KiB of RST and ICMP
+//
+// * Sources are hashed to 256 such rates, differently in each Stack: that bounds the
+// memory, whatever addresses are forged, and two sources that meet share one rate. With
+// ten busy sources one in thirty shares, with a hundred one in three.
 package stack

@@ -58,8 +58,9 @@
 //
 // Every call returns *net.OpError, whose cause errors.Is finds: net.ErrClosed,
 // os.ErrDeadlineExceeded, syscall.EMSGSIZE, ECONNREFUSED and so on. A datagram
-// that is longer than the buffer it is read into is never cut in silence: ReadMsg
-// says so in its Msg, the other reads with an error beside the data.
+// that is longer than the buffer it is read into is never cut in silence: ReadMsg and
+// ReadBatch say so in Msg.Truncated and Message.Truncated and without an error, the other
+// reads with an error beside the data.
 //
 // # Defaults
 //
