@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -224,8 +225,12 @@ func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, out
 		case again < sendAgain:
 			up.faults(s.faulted)
 			again++
-		case run: // the system, or the way to this target, does not take runs
-			up.single = true
+		case run: // each of its datagrams may do
+			if takesNoRuns(errno) {
+				up.single = true
+			} else {
+				up.apart = g.first[k+1] - g.first[k]
+			}
 			return done + g.first[k], goOn
 		case !patience:
 			return done + g.first[k], mustWait // which tries once more
@@ -236,4 +241,11 @@ func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, out
 		}
 	}
 	return done + g.packets, goOn
+}
+
+// takesNoRuns tells whether an error means that runs of datagrams cannot be sent from a
+// socket at all. Others are of the target or of the moment: EINVAL for datagrams larger
+// than the MTU on the way, EHOSTUNREACH, EPERM of a firewall.
+func takesNoRuns(errno syscall.Errno) bool {
+	return errno == unix.EIO || errno == unix.EOPNOTSUPP || errno == unix.ENOPROTOOPT
 }

@@ -64,6 +64,7 @@ type upstream struct {
 
 	// Of who owns the socket, see evented.
 	single bool // the system does not take runs of datagrams from here
+	apart  int  // so many datagrams that come next are not sent as a run
 	wait   bool // for room: EPOLLOUT is asked for
 }
 
