@@ -78,15 +78,17 @@ func (c *icmpSide) mayReport(to netip.Addr) bool { return c.out.Allow(to, c.stac
 
 // report sends an ICMP error about p to its source, unless it must not be answered.
 func (c *icmpSide) report(from netip.Addr, kind packet.Unreachable, p *packet.Packet) {
-	c.reply = packet.AppendICMPError(c.reply[:0], from, kind, p.Raw, 0)
-	if len(c.reply) == 0 {
+	if p.IsICMPError() {
 		return
 	}
-	if !c.mayReport(p.Src) {
+	if !c.mayReport(p.Src) { // asked first: it costs less than the error
 		c.stack.drops.Add(drop.ICMPRate)
 		return
 	}
-	c.stack.link.WriteControl(c.reply)
+	c.reply = packet.AppendICMPError(c.reply[:0], from, kind, p.Raw, 0)
+	if len(c.reply) > 0 {
+		c.stack.link.WriteControl(c.reply)
+	}
 }
 
 // expired deals with a packet whose hops end here, if the Stack is one: a router

@@ -61,24 +61,36 @@ func (t *Table) errorOf(kind packet.Unreachable) syscall.Errno {
 // it names, or else as if from its destination. It may run on the goroutine that reads
 // the conn.
 func (t *Table) unreachable(f packet.Fault, quoted []byte) {
-	src, dst := ends(quoted)
-	if t.env.ToMany(dst) {
-		return
+	if src, dst := ends(quoted); t.mayReport(src, dst) {
+		t.report(f, dst, quoted)
 	}
+}
+
+// report is unreachable once it may; quoted went to dst.
+func (t *Table) report(f packet.Fault, dst netip.Addr, quoted []byte) {
 	if from := f.From.Unmap().WithZone(""); from.IsValid() && from.Is4() == dst.Is4() && !from.IsLoopback() {
 		dst = from
 	}
 	buf := getPacketBuffer()
 	defer putPacketBuffer(buf)
 	b := packet.AppendICMPError((*buf)[:0], dst, f.Kind, quoted, f.MTU)
-	if len(b) == 0 {
-		return // nothing that may be answered, such as a multicast
+	if len(b) > 0 { // else it is nothing that can be sent
+		t.env.Out.WriteControl(b)
+	}
+}
+
+// mayReport tells whether src may be sent an ICMP error about what it sent to dst, and
+// counts that: what was sent to many is not reported, nor is more than the rate. It
+// is asked before anything is built, which costs more.
+func (t *Table) mayReport(src, dst netip.Addr) bool {
+	if t.env.ToMany(dst) {
+		return false
 	}
 	if !t.env.AllowICMP(src) {
 		t.env.Drops.Add(drop.ICMPRate)
-		return
+		return false
 	}
-	t.env.Out.WriteControl(b)
+	return true
 }
 
 // ends returns the addresses in the IP header of pkt, zero when it is too short.

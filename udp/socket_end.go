@@ -66,11 +66,11 @@ func (s *Socket) Refuse(m Msg, err error) error {
 	if wrong != nil || s.kind == dialled || len(m.Payload) > max6 {
 		return s.opError(opReject, addrOf(m.Source), syscall.EINVAL)
 	}
-	if f, ok := unreachableFor(err); ok {
+	if f, ok := unreachableFor(err); ok && s.t.mayReport(to.Addr(), from.Addr()) {
 		// The packet is gone; its headers are what matters, and these we know.
 		buf := getPacketBuffer()
 		*buf = packet.AppendUDP((*buf)[:0], to, from, 0, 0, m.Payload)
-		s.t.unreachable(f, *buf)
+		s.t.report(f, from.Addr(), *buf)
 		putPacketBuffer(buf)
 	}
 	return nil

@@ -211,12 +211,17 @@ func datagrams(size, segment int) uint64 {
 	return uint64((size + segment - 1) / segment)
 }
 
-// faults empties the error queue, see readFault, and reports whether there was anything
-// in it. It may be called by who owns the socket and by the poller's goroutine.
+// maxFaults is how many errors are taken out of the queue at a time: a flood of them
+// must not keep the poller, nor the goroutine that reads the stack's conn.
+const maxFaults = 16
+
+// faults takes errors out of the queue, see readFault, and reports whether there were
+// any. If some are left the poller is told again, and the next call does not fail because
+// of them. It may be called by who owns the socket and by the poller's goroutine.
 func (u *upstream) faults(tell func(queuedFault)) (any bool) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
-	for {
+	for range maxFaults {
 		q, more := readFault(u.fd, b[:])
 		if !more {
 			return any
@@ -224,13 +229,16 @@ func (u *upstream) faults(tell func(queuedFault)) (any bool) {
 		any = true
 		tell(q)
 	}
+	u.clearError()
+	return true
 }
 
-// clearError takes the error that is pending without a queued one: the kernel queues an
-// ICMP error, wakes the poller and only then sets the socket's error. Whoever empties
-// the queue in between leaves that behind.
+// clearError takes the error that is pending, and leaves the queue alone. It may be
+// pending without one that is queued: the kernel queues an ICMP error, wakes the poller
+// and only then sets the socket's error. Whoever empties the queue in between leaves
+// that behind.
 func (u *upstream) clearError() {
-	_, _ = unix.GetsockoptInt(u.fd, unix.SOL_SOCKET, unix.SO_ERROR) // it was told of already
+	_, _ = unix.GetsockoptInt(u.fd, unix.SOL_SOCKET, unix.SO_ERROR) // the queue tells of it
 }
 
 // send sends one datagram, with so many hops; 0 is the system's default. It does not
