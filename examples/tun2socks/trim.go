@@ -31,7 +31,12 @@ const (
 	trimAfter = 2 * time.Second
 )
 
-func newTrimmer() *trimmer { return &trimmer{free: debug.FreeOSMemory} }
+func newTrimmer() *trimmer {
+	return &trimmer{free: func() {
+		debug.FreeOSMemory()
+		debug.FreeOSMemory() // what was in a sync.Pool goes with the second collection
+	}}
+}
 
 // opened and closed are callbacks of stack.Config.Trace.
 func (t *trimmer) opened(stack.Flow) { t.count(1) }
