@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"l3extract/internal/packet"
 	"l3extract/stack"
@@ -23,6 +24,7 @@ func TestToldOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
+	_ = pc.SetDeadline(time.Now().Add(patience))
 	ask := func() {
 		t.Helper()
 		if _, err := pc.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(server)); err != nil {
