@@ -42,13 +42,11 @@ func (p *pair) moveUp() (verdict, error) {
 	}
 	p.full = false
 	for moved := 0; moved < share; {
-		n, had, more, own, sys := p.st.Send(p.sock.FD)
+		n, had, own, sys := p.st.Send(p.sock.FD)
 		moved += n
 		switch {
 		case n > 0 && n < had, sys == unix.EAGAIN:
 			p.full = true // the socket tells of room
-			return waits, nil
-		case n > 0 && !more: // the stream tells of more
 			return waits, nil
 		case n > 0:
 		case own == netstack.ErrWouldBlock:
