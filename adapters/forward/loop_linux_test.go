@@ -353,3 +353,30 @@ func testCutAtTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestLastBytesWithEnd: an end that comes with the last bytes is passed on, either way.
+func TestLastBytesWithEnd(t *testing.T) { eachWay(t, testLastBytesWithEnd) }
+
+func testLastBytesWithEnd(t *testing.T) {
+	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
+	l := r.listen("198.51.100.7:80")
+	for range 100 {
+		c := r.dial("198.51.100.7:80")
+		up, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range [][2]interface {
+			net.Conn
+			CloseWrite() error
+		}{{c, up.(*net.TCPConn)}, {up.(*net.TCPConn), c}} {
+			_, _ = way[0].Write([]byte("last"))
+			_ = way[0].CloseWrite()
+			_ = way[1].SetReadDeadline(time.Now().Add(patience))
+			if got, err := io.ReadAll(way[1]); err != nil || string(got) != "last" {
+				t.Fatalf("got %q, %v", got, err)
+			}
+		}
+		_, _ = c.Close(), up.Close()
+	}
+}
