@@ -3,6 +3,8 @@ package bench
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"testing"
 
 	"l3extract/l3conn"
@@ -10,7 +12,7 @@ import (
 )
 
 // BenchmarkShards compares one engine with several behind each Stack (Config.Shards):
-// bulk both ways over eight streams, and connections that live for a byte each way,
+// bulk both ways over eight streams, once also over two pairs of Stacks, and connections that live for a byte each way,
 // eight at a time. Run it with -cpu 1,2.
 func BenchmarkShards(b *testing.B) {
 	for _, pipe := range []struct {
@@ -22,10 +24,31 @@ func BenchmarkShards(b *testing.B) {
 			b.Run(fmt.Sprintf("bulk/%s/shards=%d", pipe.name, shards), func(b *testing.B) {
 				bulk(b, ours(b, pipe.make, cfg), 8, true)
 			})
+			if shards > 1 { // what it would be at best: nothing is shared
+				b.Run("bulk/"+pipe.name+"/pairs=2", func(b *testing.B) {
+					bulk(b, turns(ours(b, pipe.make, stack.Config{}), ours(b, pipe.make, stack.Config{})), 8, true)
+				})
+			}
 			b.Run(fmt.Sprintf("connect/%s/shards=%d", pipe.name, shards), func(b *testing.B) {
 				churn(b, ours(b, pipe.make, cfg), 8)
 			})
 		}
+	}
+}
+
+// turns are two worlds of which each has every other connection.
+func turns(x, y world) world {
+	worlds := [2]world{x, y}
+	var dials, accepts int
+	return world{
+		dial: func(to netip.AddrPort) (net.Conn, error) {
+			dials++
+			return worlds[dials%2].dial(to)
+		},
+		accept: func() (net.Conn, error) {
+			accepts++
+			return worlds[accepts%2].accept()
+		},
 	}
 }
 
