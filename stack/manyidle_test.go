@@ -28,7 +28,7 @@ func TestManyIdle(t *testing.T) {
 	// destinations of hold, which are even.
 	var client []netip.Prefix
 	for i := range 16 {
-		client = append(client, netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18 + byte(i>>2), byte(i<<6) | 63, 255}), 18))
+		client = append(client, netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18 + byte(i>>2), byte(i<<6) | 63, 253}), 18))
 	}
 	c, s := pairOn(t, x, y, Config{Addrs: client, MemoryLimit: cfg.MemoryLimit, TCP: cfg.TCP}, cfg)
 	streams := s.TCP().Streams()
