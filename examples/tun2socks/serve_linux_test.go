@@ -29,6 +29,12 @@ const (
 // TestForwardsAndDrains fetches through the program, and stops it in the middle of
 // the last fetch, which comes to its end nevertheless.
 func TestForwardsAndDrains(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("workers=%d", workers), func(t *testing.T) { forwardsAndDrains(t, workers) })
+	}
+}
+
+func forwardsAndDrains(t *testing.T, workers int) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
@@ -59,12 +65,19 @@ func TestForwardsAndDrains(t *testing.T) {
 	}
 	t.Cleanup(func() { web.Close() })
 
-	program, log := here.program(t, "-device", "tun://t2s0", "-mtu", "1500", "-proxy", "direct://", "-loglevel", "info")
-	log.await(t, "serving")
+	program, log := here.program(t, "-device", "tun://t2s0", "-mtu", "1500", "-proxy", "direct://", "-loglevel", "info", "-workers", fmt.Sprint(workers))
+	for range workers {
+		log.await(t, "serving")
+	}
 	here.ip(t, "link set t2s0 netns "+there.path())
 	there.ip(t, "link set lo up", "addr add 198.18.0.1/30 dev t2s0", "addr add fd00::1/64 dev t2s0 nodad",
 		"link set t2s0 up", "route add default dev t2s0", "route add ::/0 dev t2s0")
 
+	for range 4 { // so that every worker, most likely, has one
+		if got := there.fetch(t, "http://"+srv4+"/"); got != want {
+			t.Errorf("SHA-256 %s, want %s", got, want)
+		}
+	}
 	for _, host := range []string{srv4, "[" + srv6 + "]"} {
 		if got := there.fetch(t, "http://"+host+"/"); got != want {
 			t.Errorf("%s: SHA-256 %s, want %s", host, got, want)
