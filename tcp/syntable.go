@@ -82,6 +82,17 @@ type synTable struct {
 	closed     bool
 }
 
+// engineLimit is when the engine gives a handshake up, without telling.
+const engineLimit = 127 * time.Second
+
+// handshakeTime is the time of one handshake; negative is the engine's own.
+func handshakeTime(d time.Duration) time.Duration {
+	if d < 0 {
+		return engineLimit
+	}
+	return d
+}
+
 func newSYNTable(env *Env, cfg *Config, engine Engine, key func(netip.Addr) netip.Prefix) *synTable {
 	t := &synTable{
 		env: env, cfg: cfg, engine: engine,
@@ -96,7 +107,7 @@ func newSYNTable(env *Env, cfg *Config, engine Engine, key func(netip.Addr) neti
 		maxRemembered: cfg.MaxHandshakes,
 		requests:      make(map[fourTuple]*request),
 		undecided:     deadlines{wait: cfg.DecideTimeout},
-		answering:     deadlines{wait: cfg.HandshakeTimeout},
+		answering:     deadlines{wait: handshakeTime(cfg.HandshakeTimeout)},
 		answered:      deadlines{wait: answerMemory},
 		silent:        deadlines{wait: cfg.DecideTimeout},
 	}
@@ -220,21 +231,6 @@ func (t *synTable) resetBy(p *packet.Packet) *request {
 	t.mu.Unlock()
 	t.handshakes.Release(r.src.Addr(), r.dst)
 	return r
-}
-
-// drop takes r out of the table if it is still undecided, and gives back its
-// handshake.
-func (t *synTable) drop(r *request, err error) {
-	t.mu.Lock()
-	mine := r.state == undecided
-	if mine {
-		r.err = err
-		t.removeLocked(r)
-	}
-	t.mu.Unlock()
-	if mine {
-		t.handshakes.Release(r.src.Addr(), r.dst)
-	}
 }
 
 // giveUp ends the requests of an acceptor that was closed, but for those whose

@@ -74,15 +74,20 @@ func TestHandshakeTimeoutGivesEverythingBack(t *testing.T) {
 	})
 }
 
+// TestNoHandshakeTimeout: without a time-out it is the engine's own, which it does not
+// tell of.
 func TestNoHandshakeTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSYNRig(t, Config{HandshakeTimeout: -1})
 		r.listen()
 		r.table.HandleSYN(syn(clientA, server, 1))
-		time.Sleep(time.Hour)
+		time.Sleep(engineLimit - 1)
+		synctest.Wait()
 		r.held(1, 1, 1)
-		r.table.Close(flow.Shutdown)
+		time.Sleep(2)
+		synctest.Wait()
 		r.held(0, 0, 0)
+		r.counted(drop.HandshakeTimeout, 1)
 	})
 }
 

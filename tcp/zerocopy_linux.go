@@ -67,20 +67,20 @@ func (s *Stream) writeToSocket(w io.Writer) (total int64, err error, ok bool) {
 func (s *Stream) sendPeeked(fd int) (n int, own, sys error) {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()
-	n, _, own, sys = s.sendReceived(fd)
+	n, _, _, own, sys = s.sendReceived(fd)
 	return n, own, sys
 }
 
 // sendReceived is sendPeeked, without the turn that readers take. It also says how much
-// there was to take.
-func (s *Stream) sendReceived(fd int) (n, had int, own, sys error) {
+// there was to take, and whether more of it may be left.
+func (s *Stream) sendReceived(fd int) (n, had int, more bool, own, sys error) {
 	ep := s.ep.Load()
 	v := vectors.Get().(*vector)
 	s.peekMu.Lock()
 	defer s.peekMu.Unlock()
 	if err := s.stopReading(); err != nil {
 		v.put(0)
-		return 0, 0, err, nil
+		return 0, 0, false, err, nil
 	}
 	got, err := ep.Peek(v[:0])
 	defer v.put(len(got))
@@ -88,7 +88,7 @@ func (s *Stream) sendReceived(fd int) (n, had int, own, sys error) {
 		if err != netstack.ErrWouldBlock {
 			err = s.ended(err)
 		}
-		return 0, 0, err, nil
+		return 0, 0, false, err, nil
 	}
 	for _, b := range got {
 		had += len(b)
@@ -96,9 +96,9 @@ func (s *Stream) sendReceived(fd int) (n, had int, own, sys error) {
 	if n, sys = send(fd, got); n > 0 {
 		_, _ = ep.Discard(n) // they are there: peekMu keeps everybody else out
 		s.received(ep, n)
-		return n, had, nil, nil
+		return n, had, len(got) == cap(got), nil, nil
 	}
-	return 0, had, nil, sys
+	return 0, had, true, nil, sys
 }
 
 // readFromSocket reads from a kernel socket only when it has something, so that no

@@ -1,10 +1,10 @@
 package forward
 
 import (
+	"context"
+	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"l3extract/internal/fifo"
 )
@@ -24,6 +24,7 @@ type dials struct {
 // dialing is the part of a pair that its dial needs.
 type dialing struct {
 	p      *pair
+	ctx    context.Context // of the session
 	target Target
 	began  time.Time
 	node   fifo.Node[dialing]
@@ -74,7 +75,7 @@ func (d *dials) expire() {
 	}
 	d.mu.Unlock()
 	for _, g := range late {
-		g.p.dialFailed(g, unix.ETIMEDOUT)
+		g.p.dialFailed(g, dialError(g, os.ErrDeadlineExceeded))
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 type loop struct {
 	n      *session
 	poller *epoll.Poller   // the session's
-	ctx    context.Context // of the whole loop; for Control
+	ctx    context.Context // of the loop itself, which outlives all pairs
 	end    context.CancelFunc
 	runs   sync.WaitGroup // ready, and unstall while it is needed; close waits for them
 
@@ -121,7 +121,11 @@ func (l *loop) ready() {
 func (l *loop) stalled(p *pair, wait <-chan struct{}) {
 	l.stall.Lock()
 	defer l.stall.Unlock()
-	l.waits = append(l.waits, p) // each pair once: it does nothing until then
+	if p.stalled {
+		return // a new edge of its socket had another look taken
+	}
+	p.stalled = true
+	l.waits = append(l.waits, p)
 	if len(l.waits) > 1 {
 		return
 	}
@@ -133,6 +137,9 @@ func (l *loop) stalled(p *pair, wait <-chan struct{}) {
 		l.stall.Lock()
 		waits := l.waits
 		l.waits = nil
+		for _, p := range waits {
+			p.stalled = false
+		}
 		l.stall.Unlock()
 		for _, p := range waits {
 			p.post(canDown)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -271,4 +272,84 @@ func testStorm(t *testing.T) {
 	_ = l.Close()
 	served.Wait()
 	wait(t, "descriptors to be closed", func() bool { return descriptors() < before })
+}
+
+// TestKillAtDial: a stream that ends while OnDial is told of its dial takes its pair
+// along.
+func TestKillAtDial(t *testing.T) { eachWay(t, testKillAtDial) }
+
+func testKillAtDial(t *testing.T) {
+	srv := &Server{}
+	var r *rig
+	srv.OnDial = func(d Dial) {
+		r.server.Kill(d.ID, stack.Evicted)
+		wait(t, "the flow to end", func() bool { return r.server.Stats().Flows == 0 })
+	}
+	r = newIdleRig(t, srv, stack.Config{TCP: lazy})
+	l := r.listen("198.51.100.7:80")
+	_, served := r.serve()
+	if _, err := r.client.DialContext(soon(t), "tcp", "198.51.100.7:80"); err == nil {
+		t.Error("the client is connected")
+	}
+	up, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	_ = up.SetReadDeadline(time.Now().Add(patience))
+	if _, err := up.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the server reads %v", err)
+	}
+	_ = r.server.Close()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestUrgentData: bytes behind an urgent one, at which a read stops, need no further
+// bytes to be passed on. The urgent one itself is not, as through any proxy.
+func TestUrgentData(t *testing.T) { eachWay(t, testUrgentData) }
+
+func testUrgentData(t *testing.T) {
+	r := newRig(t, &Server{}, stack.Config{TCP: lazy})
+	c, up := r.joined("198.51.100.7:80")
+	echo(t, c, up)
+	raw, err := up.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 7)
+	for range 50 {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, 1)
+			_ = unix.Send(int(fd), []byte("abc"), 0)
+			_ = unix.Send(int(fd), []byte("!"), unix.MSG_OOB)
+			_ = unix.Send(int(fd), []byte("defg"), 0)
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, 0)
+		})
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != "abcdefg" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+}
+
+// TestCutAtTheEnd: the last server resets with bytes for its client under way, while
+// Serve has nothing else to wait for.
+func TestCutAtTheEnd(t *testing.T) { eachWay(t, testCutAtTheEnd) }
+
+func testCutAtTheEnd(t *testing.T) {
+	for range 20 {
+		r := newRig(t, &Server{}, stack.Config{TCP: lazy})
+		_, up := r.joined("198.51.100.7:80")
+		_ = r.server.TCP().Close()
+		_ = r.server.UDP().Close()
+		_ = r.server.ICMP().Close()
+		_ = up.SetLinger(0)
+		_, _ = up.Write(make([]byte, 3000))
+		_ = up.Close()
+		if err := <-r.served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}
 }

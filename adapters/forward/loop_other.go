@@ -16,6 +16,6 @@ func newLoop(*session) *loop { return nil }
 
 func (*loop) close() {}
 
-func (*loop) take(context.Context, *tcp.Stream) bool { return false }
+func (*loop) take(context.Context, *tcp.Stream, Target) bool { return false }
 
 func (*loop) adopt(*tcp.Stream, net.Conn) bool { return false }

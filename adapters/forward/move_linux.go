@@ -40,11 +40,15 @@ func (p *pair) moveUp() (verdict, error) {
 	if p.phase.Load() != relaying || p.upDone {
 		return waits, nil
 	}
+	p.full = false
 	for moved := 0; moved < share; {
-		n, had, own, sys := p.st.Send(p.sock.FD)
+		n, had, more, own, sys := p.st.Send(p.sock.FD)
 		moved += n
 		switch {
-		case n > 0 && n < had, sys == unix.EAGAIN: // the socket tells of room
+		case n > 0 && n < had, sys == unix.EAGAIN:
+			p.full = true // the socket tells of room
+			return waits, nil
+		case n > 0 && !more: // the stream tells of more
 			return waits, nil
 		case n > 0:
 		case own == netstack.ErrWouldBlock:
@@ -130,7 +134,7 @@ func (p *pair) moveDown(buffer []byte) (verdict, error) {
 			return finished, nil
 		}
 		if n < len(b) && !p.hup {
-			p.in = false // what comes from now on is a new edge
+			p.in = false // what comes from now on is a new edge, but for what is behind urgent data
 		}
 		moved += n
 		took, err := p.st.Write(b[:n])
@@ -166,9 +170,8 @@ func (p *pair) conclude(v verdict, err error) {
 	case noClient:
 		p.clientGone(err)
 	case cutClient:
-		st := p.st.Stream()
+		p.loop.n.cut(p.st.Stream(), err) // before the end, which Serve may be waiting for
 		p.end(true)
-		p.loop.n.cut(st, err)
 	}
 }
 
@@ -179,8 +182,8 @@ func (p *pair) finish() {
 	lost := p.lost
 	p.up.Unlock()
 	if lost != nil {
+		p.loop.n.cut(st, lost) // before the end, which Serve may be waiting for
 		p.end(true)
-		p.loop.n.cut(st, lost)
 		return
 	}
 	_ = st.Close() // what is still in flight is the stack's business

@@ -33,6 +33,8 @@ type pair struct {
 
 	activity
 
+	stalled bool // waits for the packet conn; under the loop's stall
+
 	// Whoever looks at a direction holds its lock, and both to close the socket, up
 	// first. Nobody waits holding one.
 	up, down sync.Mutex
@@ -42,12 +44,13 @@ type pair struct {
 
 	// Under up.
 	upDone bool
+	full   bool  // the socket had no room
 	lost   error // with which the socket refused to take what the client sent
 
 	// Under down.
 	downDone bool
 	in       bool   // the socket may have something
-	hup      bool   // nothing will come behind that
+	hup      bool   // a short read does not mean that there is no more
 	pending  []byte // came out of the socket, and the engine had no room for it
 }
 
@@ -67,7 +70,7 @@ const (
 )
 
 // interest is what a loop wants to hear of a socket: one registration for its life.
-const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
 
 // take dials for st as the Server does that has no Route: true says that the loop has
 // it from here on, or has refused it.
@@ -89,7 +92,7 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, t Target) bool {
 		return true
 	}
 	p := l.newPair(st)
-	g := &dialing{p: p, target: t, began: time.Now()}
+	g := &dialing{p: p, ctx: ctx, target: t, began: time.Now()}
 	p.dial.Store(g)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
@@ -191,19 +194,25 @@ func (p *pair) Ready(events uint32) {
 	switch p.phase.Load() {
 	case dialling:
 		if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-			p.dialled()
+			p.dialled(events&(unix.EPOLLERR|unix.EPOLLHUP) != 0)
 		}
 		fallthrough // what else has come is for later
 	case answering, relaying:
-		const gone = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-		if events&(unix.EPOLLIN|gone) != 0 {
+		// A short read says that there is no more, but not when an end is behind it, or
+		// urgent data, at which a read stops.
+		const more = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR | unix.EPOLLPRI
+		if events&(unix.EPOLLIN|more) != 0 {
 			p.down.Lock()
 			p.in = true
-			p.hup = p.hup || events&gone != 0
+			p.hup = p.hup || events&more != 0
 			p.down.Unlock()
 			p.downwards(ofPoll)
 		}
-		if events&(unix.EPOLLOUT|unix.EPOLLERR) != 0 {
+		// That there is room is told with everything else that happens.
+		p.up.Lock()
+		wanted := p.full && events&unix.EPOLLOUT != 0
+		p.up.Unlock()
+		if wanted || events&unix.EPOLLERR != 0 {
 			p.upwards()
 		}
 	}
@@ -214,7 +223,8 @@ func (p *pair) handle(bits uint32) {
 	switch p.phase.Load() {
 	case dialling:
 		if cause := p.st.Cause(); cause != nil {
-			p.dialFailed(p.dial.Load(), cause)
+			g := p.dial.Load()
+			p.dialFailed(g, dialError(g, cause))
 		}
 	case answering:
 		switch {
@@ -243,23 +253,20 @@ func (p *pair) handle(bits uint32) {
 	}
 }
 
-// dialled looks at a socket that is connected, or is not to be.
-func (p *pair) dialled() {
-	p.up.Lock()
-	fd := p.sock.FD
-	code := unix.EBADF
-	if fd >= 0 {
-		v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+// dialled looks at a socket that is connected, or, if failed is set, is not to be.
+func (p *pair) dialled(failed bool) {
+	var code unix.Errno
+	if failed {
+		p.up.Lock()
+		v, err := unix.GetsockoptInt(p.sock.FD, unix.SOL_SOCKET, unix.SO_ERROR)
 		if code = unix.Errno(v); err != nil {
-			code = unix.EBADF
+			code = unix.EBADF // the pair has ended
 		}
+		p.up.Unlock()
 	}
-	p.up.Unlock()
 	g := p.dial.Load()
 	if code != 0 && g != nil {
-		p.dialFailed(g, &net.OpError{
-			Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(g.target.Addr), Err: os.NewSyscallError("connect", code),
-		})
+		p.dialFailed(g, dialError(g, os.NewSyscallError("connect", code)))
 		return
 	}
 	if p.settleDial(g, nil) && p.phase.CompareAndSwap(dialling, answering) {
@@ -286,15 +293,24 @@ func (p *pair) dialFailed(g *dialing, err error) {
 	if !p.settleDial(g, err) {
 		return
 	}
-	p.loop.n.refuse(p.st.Stream(), p.loop.n.dialError(p.loop.ctx, err))
+	p.loop.n.refuse(p.st.Stream(), p.loop.n.dialError(g.ctx, err))
 	p.end(false)
+}
+
+// dialError is err as package net's Dialer would return it; g may be nil.
+func dialError(g *dialing, err error) error {
+	e := &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	if g != nil {
+		e.Addr = net.TCPAddrFromAddrPort(g.target.Addr)
+	}
+	return e
 }
 
 // answer answers the client, which the socket is connected for.
 func (p *pair) answer() {
 	p.st.Answer()
-	if p.st.Established() {
-		p.post(hungUp) // it has told so, but too early
+	if p.st.Established() || p.st.Cause() != nil {
+		p.post(hungUp) // it has told so, but perhaps too early
 	}
 }
 
@@ -307,7 +323,7 @@ func (p *pair) end(reset bool) {
 	p.up.Lock()
 	p.down.Lock()
 	if p.reg != nil {
-		p.reg.Remove()
+		p.reg.RemoveClosing()
 		p.reg = nil
 	}
 	if p.sock.FD >= 0 {

@@ -13,7 +13,9 @@ import (
 // Dialer opens the upstream of a stream. Network is "tcp"; address is an IP
 // address and port, or a name and port if Server.Route says so. *net.Dialer,
 // direct.Dialer and the dialers of proxies are Dialers. A connection that has
-// CloseWrite gets half-closes passed on, one that has SetLinger resets.
+// CloseWrite gets half-closes passed on, one that has SetLinger resets. On Linux a
+// *net.TCPConn is taken over: its descriptor is duplicated and it is closed, so a
+// Dialer that has kept it can do nothing with it any more.
 //
 // Server gives the errors of a Dialer to clients: ECONNREFUSED, EHOSTUNREACH,
 // ENETUNREACH, EACCES and time-outs, as errors.Is finds them, each as what it is.

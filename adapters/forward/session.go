@@ -139,7 +139,8 @@ func (n *session) acceptStreams(ctx context.Context) {
 			return
 		}
 		n.stats.streams.Add(1)
-		if n.loop != nil && n.srv.Route == nil { // else the way may have to be waited for
+		// A Route, a Control and a name may have to be waited for.
+		if n.loop != nil && n.srv.Route == nil && n.dialer != nil && n.dialer.Control == nil {
 			if t, err := n.route("tcp", st.Source(), st.Destination()); err == nil && n.loop.take(ctx, st, t) {
 				continue
 			}

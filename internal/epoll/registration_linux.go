@@ -78,11 +78,18 @@ func (r *Registration) Modify(events uint32) error {
 // may be called any number of times.
 func (r *Registration) Remove() { r.RemoveThen(nil) }
 
+// RemoveClosing is Remove for a descriptor that the caller closes next, holding off
+// the Handler, and that has no duplicate: the close takes it out, without a system call
+// of its own for that.
+func (r *Registration) RemoveClosing() { r.remove(nil, false) }
+
 // RemoveThen is Remove, and calls then once the Handler no longer runs: at once
 // on this goroutine, or, while it runs, behind it on the goroutine of Run. It is
 // where a descriptor that the Handler uses is closed. After the first call it
 // does nothing.
-func (r *Registration) RemoveThen(then func()) {
+func (r *Registration) RemoveThen(then func()) { r.remove(then, true) }
+
+func (r *Registration) remove(then func(), control bool) {
 	p := r.p
 	p.mu.Lock()
 	if r.gone {
@@ -90,7 +97,7 @@ func (r *Registration) RemoveThen(then func()) {
 		return
 	}
 	r.gone = true
-	if !p.closed {
+	if control && !p.closed {
 		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, r.fd, nil) // fails if it was closed too early
 	}
 	s := &p.slots[r.index]

@@ -64,37 +64,46 @@ type ackState struct {
 }
 
 // take looks at a TCP packet that is about to leave and holds it, if it is an
-// acknowledgement that something else will probably carry.
+// acknowledgement that something else will probably carry. Packets of one connection
+// come one at a time.
 func (a *acks) take(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 	h := gheader.TCP(pkt.TransportHeader().Slice())
 	if f == nil || len(h) < gheader.TCPMinimumSize {
 		return false
 	}
-	ack := h.AckNumber()
-	if f.ack.some.Load() {
-		a.drop(f) // this one says the same or more
-	}
 	if h.Flags()&gheader.TCPFlagFin != 0 {
 		f.ack.fin.Store(true)
 	}
-	last := f.ack.last.Load()
-	if a.hold <= 0 || h.Flags() != gheader.TCPFlagAck || pkt.Data().Size() > 0 || !a.worthwhile(f, h, ack-last) {
-		f.ack.last.Store(ack)
-		return false
+	ack := h.AckNumber()
+	alone := a.hold > 0 && h.Flags() == gheader.TCPFlagAck && pkt.Data().Size() == 0 && a.mayWait(f, h, ack)
+	if f.ack.some.Load() {
+		if alone && a.renew(f, pkt, ack) {
+			return true
+		}
+		a.drop(f) // this one says the same or more
+		alone = false
 	}
-	if f.ack.quick.Load() > 0 {
+	if alone && f.ack.quick.Load() > 0 {
 		f.ack.quick.Add(-1)
-		f.ack.last.Store(ack)
-		return false
+		alone = false
 	}
-	return a.keep(f, pkt)
+	if alone && a.keep(f, pkt) {
+		return true
+	}
+	f.ack.last.Store(ack)
+	return false
 }
 
-// worthwhile reports whether an acknowledgement of n bytes may wait: only one of less
-// than a segment that says nothing else. One of nothing repeats itself for a reason, and
-// what tells of gaps is urgent (RFC 5681, 4.2).
-func (a *acks) worthwhile(f *flowSeq, h gheader.TCP, n uint32) bool {
-	return n > 0 && n < uint32(a.link.MTU()/2) && !f.ack.fin.Load() && !hasSACK(h.Options()) && f.una.Load() != f.iss.Load()
+// ackMost is how many bytes an acknowledgement that waits may be of: less than half a
+// segment of any link, so that a sender who fills segments is never kept waiting.
+const ackMost = 600
+
+// mayWait reports whether an acknowledgement may wait: one of few bytes that says
+// nothing else. One of nothing repeats itself for a reason, and what tells of gaps is
+// urgent (RFC 5681, 4.2).
+func (a *acks) mayWait(f *flowSeq, h gheader.TCP, ack uint32) bool {
+	n := ack - f.ack.last.Load()
+	return n > 0 && n <= ackMost && !f.ack.fin.Load() && !hasSACK(h.Options()) && f.una.Load() != f.iss.Load()
 }
 
 // hasSACK reports whether the options of a TCP header have blocks of SACK.
@@ -117,21 +126,32 @@ func hasSACK(o []byte) bool {
 	return false
 }
 
-// keep holds pkt.
-func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
+// fill takes over the headers of pkt; false if there is no room for them.
+func (h *heldAck) fill(pkt *gstack.PacketBuffer) bool {
 	ip, tcp := pkt.NetworkHeader().Slice(), pkt.TransportHeader().Slice()
-	held := heldAcks.Get().(*heldAck)
-	n := copy(held.headers[:], ip)
-	n += copy(held.headers[n:], tcp)
-	if n < len(ip)+len(tcp) {
-		heldAcks.Put(held)
+	if len(ip)+len(tcp) > len(h.headers) {
 		return false
 	}
-	held.seg = l3conn.Segment{
-		Parts:          append(held.seg.Parts[:0], held.headers[:n]),
+	n := copy(h.headers[:], ip)
+	n += copy(h.headers[n:], tcp)
+	h.seg = l3conn.Segment{
+		Parts:          append(h.seg.Parts[:0], h.headers[:n]),
 		Checksum:       l3conn.ChecksumPartial,
 		ChecksumStart:  uint16(len(ip)),
 		ChecksumOffset: gheader.TCPChecksumOffset,
+	}
+	return true
+}
+
+// ack returns the acknowledgement number.
+func (h *heldAck) ack() uint32 { return binary.BigEndian.Uint32(h.headers[h.seg.ChecksumStart+8:]) }
+
+// keep holds pkt.
+func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
+	held := heldAcks.Get().(*heldAck)
+	if !held.fill(pkt) {
+		held.Release()
+		return false
 	}
 	held.flow, held.until = f, time.Now().Add(a.hold)
 	a.mu.Lock()
@@ -148,6 +168,15 @@ func (a *acks) keep(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 	}
 	a.mu.Unlock()
 	return true
+}
+
+// renew puts pkt, which acknowledges more, in the place of what is held, which waits no
+// longer for that. It is false for one that repeats it, and when nothing is held any more.
+func (a *acks) renew(f *flowSeq, pkt *gstack.PacketBuffer, ack uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	held := f.ack.held
+	return held != nil && held.ack() != ack && held.fill(pkt)
 }
 
 func (a *acks) armLocked() {
@@ -200,8 +229,7 @@ func (a *acks) leave() {
 		held.node.Remove() // SendSegment releases it
 		f := held.flow
 		f.ack.quick.Store(ackQuick)
-		tcp := held.headers[held.seg.ChecksumStart:]
-		f.ack.last.Store(binary.BigEndian.Uint32(tcp[8:]))
+		f.ack.last.Store(held.ack())
 		a.link.SendSegment(&held.seg, held)
 	}
 }

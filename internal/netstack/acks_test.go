@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"l3extract/internal/packet"
 	"l3extract/l3conn"
@@ -165,5 +166,125 @@ func TestAnswerReset(t *testing.T) {
 	giveUp(errors.New("late")) // does nothing
 	if n := a.engine.flows.len(); n != 0 {
 		t.Errorf("%d flows kept", n)
+	}
+}
+
+// TestHeldAcknowledgementIsNotPostponed: what comes meanwhile does not make it wait
+// longer: a peer that sends a little again and again is acknowledged while it does.
+func TestHeldAcknowledgementIsNotPostponed(t *testing.T) {
+	c := connectByHand(t)
+	c.send(packet.ACK|packet.PSH, 0, "?")
+	a := &c.host.engine.acks
+	first := func() (until time.Time) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if h := c.ep.flow.ack.held; h != nil {
+			until = h.until
+		}
+		return until
+	}
+	var until time.Time
+	for until.IsZero() && c.ep.flow.ack.quick.Load() == 0 {
+		until = first()
+	}
+	for c.ep.Buffered() < 20 { // until the engine has seen them all
+		if c.ep.Buffered() < 20 && int(c.seq)-78 < 20 {
+			c.send(packet.ACK|packet.PSH, 0, "?")
+		}
+	}
+	if now := first(); !now.IsZero() && !until.IsZero() && now.After(until) {
+		t.Errorf("it waits %v longer", now.Sub(until))
+	}
+	for p := readTCP(t, c.conn); p.Ack != c.seq; p = readTCP(t, c.conn) {
+	}
+}
+
+// TestDuplicateAcknowledgements: with one held, those that tell of a gap leave all the
+// same, and each: without them nobody retransmits fast (RFC 5681, 3.2).
+func TestDuplicateAcknowledgements(t *testing.T) {
+	c := connectByHand(t)
+	c.send(packet.ACK|packet.PSH, 0, "?")
+	for c.ep.Buffered() == 0 { // bounded by the test's own time
+	}
+	const gaps = 5
+	for i := range uint32(gaps) {
+		before := c.ep.Info().SegmentsOut
+		c.send(packet.ACK, 100+100*i, "?")
+		for c.ep.Info().SegmentsOut == before { // else the engine may answer several at once
+		}
+	}
+	for range gaps {
+		if p := readTCP(t, c.conn); p.Ack != c.seq || len(p.Payload) > 0 {
+			t.Fatalf("acknowledges %d bytes less", c.seq-p.Ack)
+		}
+	}
+}
+
+// TestAcknowledgementAhead: one of bytes that were never sent makes no room.
+func TestAcknowledgementAhead(t *testing.T) {
+	c := connectByHand(t)
+	n, err := c.ep.Write(make([]byte, 1<<20))
+	if err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	c.ack += 4 << 20
+	c.send(packet.ACK|packet.PSH, 0, "?")
+	for c.ep.engine.flows.get(tuple{c.dst, c.src}).ahead.Load() == 0 { // until it was seen
+	}
+	if got := c.ep.SendQueued(); got < n {
+		t.Errorf("%d of %d bytes count as queued", got, n)
+	}
+}
+
+// answering returns a SYN that was answered.
+func answering(t *testing.T) (conn l3conn.Conn, a *host, synAck *packet.Packet, ended <-chan error) {
+	t.Helper()
+	x, y := l3conn.Pipe(0, 1500)
+	t.Cleanup(func() { _ = y.Close() })
+	a = newHost(t, x, 1500)
+	got := make(chan error, 1)
+	a.engine.Answer(forgedSYN("192.0.2.9:1234", "198.51.100.7:80"), EndpointOptions{}, func(_ *Endpoint, err error) { got <- err })
+	return y, a, readTCP(t, y), got
+}
+
+// TestAnswerEndedByEngine: whatever makes the engine give a request up ends its answer:
+// a RST anywhere in the window (RFC 9293, 3.5.3), and another SYN (3.10.7.4).
+func TestAnswerEndedByEngine(t *testing.T) {
+	for name, h := range map[string]packet.TCPHeader{
+		"RST in the window": {Seq: 78 + 1000, Flags: packet.RST | packet.ACK},
+		"another SYN":       {Seq: 78 + 5000, Flags: packet.SYN},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, a, synAck, ended := answering(t)
+			h.Src, h.Dst, h.Ack, h.Window = synAck.DstAddrPort(), synAck.SrcAddrPort(), synAck.Seq+1, 65535
+			if h.Flags&packet.ACK == 0 {
+				h.Ack = 0
+			}
+			if _, err := conn.Write(segment(t, h, "").Raw); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("ended with %v", err)
+			}
+			if a.engine.answering.Load() {
+				t.Error("there is an answer still")
+			}
+		})
+	}
+}
+
+// TestDoomedIsLookedAfter: what was given up before there was an endpoint is aborted,
+// however many connections are established meanwhile.
+func TestDoomedIsLookedAfter(t *testing.T) {
+	c := connectByHand(t)
+	e := c.host.engine
+	e.mu.Lock()
+	e.doomed[tuple{c.dst, netip.MustParseAddrPort("192.0.2.9:9")}] = doomTries // none will come
+	e.mu.Unlock()
+	for left := 1; left > 0; { // each round greets, as an established connection does
+		e.greet()
+		e.mu.Lock()
+		left = len(e.doomed)
+		e.mu.Unlock()
 	}
 }

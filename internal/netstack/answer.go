@@ -3,7 +3,6 @@ package netstack
 import (
 	"context"
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 
@@ -44,10 +43,11 @@ type answer struct {
 	done func(*Endpoint, error)
 }
 
-// doom is an endpoint that is to be aborted as soon as the engine has made it.
-type doom struct {
-	id    tuple
-	tries int
+// ending is a RST that may have ended an answer.
+type ending struct {
+	id   tuple
+	seq  uint32 // of the peer's
+	ours bool   // the engine sent it: then it has
 }
 
 const (
@@ -96,8 +96,9 @@ func (e *Engine) Answer(syn *SYN, opt EndpointOptions, done func(*Endpoint, erro
 		return giveUp
 	}
 	e.answers[a.id] = a
+	e.answering.Store(true)
 	// The endpoint that is found from now on is not the one that was given up.
-	e.doomed = slices.DeleteFunc(e.doomed, func(d doom) bool { return d.id == a.id })
+	delete(e.doomed, a.id)
 	e.mu.Unlock()
 	pkt := newTCP(&a.p)
 	e.incoming.QueuePacket(h.ep, a.id.engine(), pkt)
@@ -167,6 +168,7 @@ func (e *Engine) greeter() {
 		select {
 		case <-e.greeting:
 		case <-again:
+			again = nil
 			e.abortDoomed()
 		case <-e.life.Done():
 			return
@@ -189,8 +191,7 @@ func (e *Engine) greeter() {
 			}
 		}
 		e.endReset()
-		again = nil
-		if doomed {
+		if doomed && again == nil {
 			again = time.After(doomEvery)
 		}
 	}
@@ -202,7 +203,7 @@ func (e *Engine) established(tep *gtcp.Endpoint, wq *gwaiter.Queue) {
 	id := tupleOf(info.ID)
 	e.mu.Lock()
 	a := e.answers[id]
-	delete(e.answers, id)
+	e.removeLocked(id)
 	e.mu.Unlock()
 	if a == nil { // given up meanwhile
 		tep.Abort()
@@ -231,24 +232,36 @@ func (e *Engine) giveUp(a *answer, cause error) {
 		return
 	}
 	flow := e.flows.get(a.id)
-	// The endpoint is aborted where it is half-open: the engine panics on a segment for
-	// one whose handshake was only taken away.
-	if !e.abortHalfOpen(a.id) {
-		e.mu.Lock()
-		if len(e.doomed) < maxDoomed {
-			e.doomed = append(e.doomed, doom{id: a.id})
-		}
-		e.mu.Unlock()
-		e.greet() // for its timer
-	}
+	e.abandon(a.id)
 	e.flows.remove(a.id, flow)
 	e.reset(&a.p, flow) // the engine ends a given-up handshake without a word
 	a.done(nil, cause)
 }
 
+// abandon aborts the endpoint of a 4-tuple that is half-open, or will be: the engine
+// panics on a segment for one whose handshake was only taken away.
+func (e *Engine) abandon(id tuple) {
+	if e.abortHalfOpen(id) {
+		return
+	}
+	e.mu.Lock()
+	if len(e.doomed) < maxDoomed && e.answers[id] == nil {
+		e.doomed[id] = 0
+	}
+	e.mu.Unlock()
+	e.greet() // for its timer
+}
+
 // maxDoomed bounds what is looked after: it is as much as can be given up before the
 // engine has looked at the SYNs. What is beyond it the engine gives up by itself.
-const maxDoomed = 1 << 16
+const maxDoomed = 1 << 12
+
+func (e *Engine) removeLocked(id tuple) {
+	delete(e.answers, id)
+	if len(e.answers) == 0 {
+		e.answering.Store(false)
+	}
+}
 
 // takeAnswer makes the caller the one who ends a.
 func (e *Engine) takeAnswer(a *answer) bool {
@@ -257,27 +270,26 @@ func (e *Engine) takeAnswer(a *answer) bool {
 	if e.answers[a.id] != a {
 		return false
 	}
-	delete(e.answers, a.id)
+	e.removeLocked(a.id)
 	return true
 }
 
-// abortDoomed aborts what was given up before there was an endpoint.
+// abortDoomed aborts what was given up before there was an endpoint. It holds mu, so that
+// no new answer of the same 4-tuple gets an endpoint meanwhile.
 func (e *Engine) abortDoomed() {
 	e.mu.Lock()
-	doomed := e.doomed
-	e.doomed = nil
-	e.mu.Unlock()
-	left := doomed[:0]
-	for _, d := range doomed {
-		if e.abortHalfOpen(d.id) {
-			e.flows.remove(d.id, e.flows.get(d.id)) // it is one of a SYN-ACK that left late
-		} else if d.tries++; d.tries < doomTries {
-			left = append(left, d)
+	defer e.mu.Unlock()
+	for id, tries := range e.doomed {
+		switch {
+		case e.abortHalfOpen(id):
+			delete(e.doomed, id)
+			e.flows.remove(id, e.flows.get(id)) // it is one of a SYN-ACK that left late
+		case tries >= doomTries:
+			delete(e.doomed, id)
+		default:
+			e.doomed[id] = tries + 1
 		}
 	}
-	e.mu.Lock()
-	e.doomed = append(e.doomed, left...)
-	e.mu.Unlock()
 }
 
 // abortHalfOpen aborts the endpoint of a 4-tuple that is not established yet.
@@ -304,34 +316,48 @@ func (e *Engine) halfOpen(id gstack.TransportEndpointID) *gtcp.Endpoint {
 	return ep
 }
 
-// resetAnswer ends the answer that p, a RST, ends in the engine too (RFC 5961, 3.2: only
-// the very next sequence number counts), which has no event for it. It runs on the
-// goroutine that delivers packets.
-func (e *Engine) resetAnswer(p *packet.Packet) {
-	id := tuple{p.DstAddrPort(), p.SrcAddrPort()}
-	e.mu.Lock()
-	a := e.answers[id]
-	if a == nil || p.Seq != a.p.Seq+1 {
-		e.mu.Unlock()
+// resetSeen notes a RST of either side: it may end an answer, for which the engine has no
+// event. It may run under locks of the engine.
+func (e *Engine) resetSeen(r ending) {
+	if !e.answering.Load() {
 		return
 	}
-	e.resets = append(e.resets, a) // bounded by the answers
-	e.mu.Unlock()
+	e.endings.Lock()
+	if len(e.ended) < maxEndings { // else the time of the answer ends it
+		e.ended = append(e.ended, r)
+	}
+	e.endings.Unlock()
 	e.greet()
 }
 
+// maxEndings bounds the RSTs that are looked at: a flood of them is for nobody.
+const maxEndings = 1 << 12
+
 // endReset ends the answers that resets have ended. Those that were established before
-// the reset came are no answers any more.
+// the reset came are no answers any more. The engine takes a RST of the peer's anywhere
+// in the window (RFC 9293, 3.5.3), and ends a request when it gets another SYN.
 func (e *Engine) endReset() {
-	e.mu.Lock()
-	resets := e.resets
-	e.resets = nil
-	e.mu.Unlock()
-	for _, a := range resets {
-		if e.takeAnswer(a) {
-			e.flows.remove(a.id, e.flows.get(a.id))
-			a.done(nil, errReset)
+	e.endings.Lock()
+	all := e.ended
+	e.ended = nil
+	e.endings.Unlock()
+	for _, r := range all {
+		e.mu.Lock()
+		a := e.answers[r.id]
+		e.mu.Unlock()
+		switch {
+		case a == nil:
+			continue
+		case r.ours && (e.flows.get(r.id) == nil || e.halfOpen(r.id.engine()) != nil):
+			continue // it was about an earlier request
+		case !r.ours && r.seq-(a.p.Seq+1) >= uint32(a.opt.ReceiveBuffer):
+			continue
+		case !e.takeAnswer(a):
+			continue
 		}
+		e.abandon(a.id) // if the engine did not think so
+		e.flows.remove(a.id, e.flows.get(a.id))
+		a.done(nil, errReset)
 	}
 }
 

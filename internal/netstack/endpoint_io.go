@@ -2,6 +2,7 @@ package netstack
 
 import (
 	"io"
+	"sync"
 	"syscall"
 
 	gtcpip "gvisor.dev/gvisor/pkg/tcpip"
@@ -52,6 +53,17 @@ func (c *sliceCollector) Write(p []byte) (int, error) {
 		return len(p), io.ErrShortWrite // enough; the engine stops asking
 	}
 	return len(p), nil
+}
+
+// What the engine is given as an io.Writer escapes: these spare an allocation per call.
+var (
+	collectors = sync.Pool{New: func() any { return new(sliceCollector) }}
+	discarders = sync.Pool{New: func() any { return new(sliceDiscarder) }}
+)
+
+func (c *sliceCollector) put() {
+	c.vec = nil // the caller's
+	collectors.Put(c)
 }
 
 // sliceDiscarder counts bytes away.
@@ -115,9 +127,11 @@ func (e *Endpoint) Peek(vec [][]byte) ([][]byte, error) {
 	if len(vec) == cap(vec) {
 		return vec, nil
 	}
-	c := sliceCollector{vec: vec}
+	c := collectors.Get().(*sliceCollector)
+	c.vec = vec
+	defer c.put()
 	e.calls.RLock()
-	_, terr := e.ep.Read(&c, gtcpip.ReadOptions{Peek: true})
+	_, terr := e.ep.Read(c, gtcpip.ReadOptions{Peek: true})
 	err := e.received(terr)
 	e.calls.RUnlock()
 	if err == errClosedForReceive {
@@ -135,9 +149,11 @@ func (e *Endpoint) Discard(n int) (int, error) {
 	if n <= 0 {
 		return 0, nil
 	}
-	d := sliceDiscarder{left: n}
+	d := discarders.Get().(*sliceDiscarder)
+	defer discarders.Put(d)
+	d.left = n
 	e.calls.RLock()
-	_, terr := e.ep.Read(&d, gtcpip.ReadOptions{})
+	_, terr := e.ep.Read(d, gtcpip.ReadOptions{})
 	err := e.received(terr)
 	e.calls.RUnlock()
 	if err == errClosedForReceive {
@@ -196,7 +212,7 @@ func (e *Endpoint) write(b []byte) (int, error) {
 	}
 	e.calls.RUnlock()
 	if e.flow != nil {
-		e.flow.out.Add(uint64(n))
+		e.flow.wrote(int(n))
 	}
 	e.wr.b = nil
 	e.wmu.Unlock()

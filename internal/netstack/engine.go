@@ -86,8 +86,11 @@ type Engine struct {
 	mu        sync.Mutex
 	answerers map[answererKey]*answerer
 	answers   map[tuple]*answer
-	resets    []*answer // that the peer has reset
-	doomed    []doom
+	doomed    map[tuple]int // given up before there was an endpoint; how often it was looked for
+	answering atomic.Bool   // there are answers
+
+	endings sync.Mutex // a leaf
+	ended   []ending
 
 	// life ends when Close begins. calls are Dials in progress; no call and no answer
 	// is added, under mu, once life has ended.
@@ -116,6 +119,7 @@ func newEngine(cfg Config, place shard, free *ports) (*Engine, error) {
 		greeting:  make(chan struct{}, 1),
 		answerers: make(map[answererKey]*answerer),
 		answers:   make(map[tuple]*answer),
+		doomed:    make(map[tuple]int),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	opts := gstack.Options{

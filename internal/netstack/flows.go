@@ -16,7 +16,10 @@ type flowSeq struct {
 	iss atomic.Uint32 // our initial sequence number
 	una atomic.Uint32 // highest acknowledgement seen; iss+1 at first
 	out atomic.Uint64 // bytes that the engine accepted for sending
-	ack ackState
+	// ahead is an acknowledgement of more than out says; 0: none. The count of a Write
+	// follows its bytes.
+	ahead atomic.Uint32
+	ack   ackState
 }
 
 // started keeps the sequence number of our SYN or SYN-ACK.
@@ -25,15 +28,20 @@ func (f *flowSeq) started(iss uint32) {
 	f.una.Store(iss)
 }
 
-// acked moves una forward to ack; older and absurd numbers change nothing.
+// acked moves una forward to ack; older and absurd numbers change nothing. One that is
+// ahead of what is known to be sent counts as soon as it is known, and not before: what
+// is believed to be acknowledged is room for more.
 func (f *flowSeq) acked(ack uint32) {
 	for {
 		una := f.una.Load()
-		// The bound is the largest send buffer and not what we know to be sent:
-		// an acknowledgement may overtake the count of a Write. The engine
-		// checks for itself; this only keeps garbage out of the filter.
-		if d := ack - una; d == 0 || d > maxBuffer+1 {
+		switch d := ack - una; {
+		case d == 0 || d > maxBuffer+1:
 			return
+		case d > f.unackedFrom(una)+1: // a FIN, which out does not count
+			f.ahead.Store(ack)
+			if d > f.unackedFrom(una)+1 { // still: wrote, or the next one, will tell
+				return
+			}
 		}
 		if f.una.CompareAndSwap(una, ack) {
 			return
@@ -41,11 +49,21 @@ func (f *flowSeq) acked(ack uint32) {
 	}
 }
 
+// wrote counts n bytes that the engine has accepted.
+func (f *flowSeq) wrote(n int) {
+	f.out.Add(uint64(n))
+	if ack := f.ahead.Swap(0); ack != 0 {
+		f.acked(ack)
+	}
+}
+
 // unacked returns how many sequence numbers are queued or in flight, with SYN
 // and FIN counted at most once each.
-func (f *flowSeq) unacked() uint32 {
+func (f *flowSeq) unacked() uint32 { return f.unackedFrom(f.una.Load()) }
+
+func (f *flowSeq) unackedFrom(una uint32) uint32 {
 	end := f.iss.Load() + 1 + uint32(f.out.Load())
-	if d := int32(end - f.una.Load()); d > 0 {
+	if d := int32(end - una); d > 0 {
 		return uint32(d)
 	}
 	return 0

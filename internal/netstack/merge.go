@@ -72,7 +72,7 @@ func (e *Engine) transport(p *packet.Packet, pkt *gstack.PacketBuffer) {
 	e.dispatch[version(p.Src)].DeliverTransportPacket(gtcp.ProtocolNumber, pkt)
 	e.current = nil
 	if p.Flags&packet.RST != 0 {
-		e.resetAnswer(p)
+		e.resetSeen(ending{id: tuple{p.DstAddrPort(), p.SrcAddrPort()}, seq: p.Seq})
 	}
 }
 

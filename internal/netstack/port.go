@@ -85,7 +85,10 @@ func (l *linkEndpoint) WritePackets(pkts gstack.PacketBufferList) (int, gtcpip.E
 	n := 0
 	for _, pkt := range pkts.AsSlice() {
 		if pkt.GSOOptions.Type != gstack.GSONone && pkt.GSOOptions.NeedsCsum {
-			if !l.engine.acks.take(l.engine.flows.get(tupleOfPacket(pkt)), pkt) {
+			if reset(pkt) {
+				l.note(pkt)
+				l.segment(pkt)
+			} else if !l.engine.acks.take(l.engine.flows.get(tupleOfPacket(pkt)), pkt) {
 				l.segment(pkt)
 			}
 			n++
@@ -128,6 +131,12 @@ func lateReassembly(pkt *gstack.PacketBuffer) bool {
 	return false
 }
 
+// reset reports whether a TCP packet is a RST.
+func reset(pkt *gstack.PacketBuffer) bool {
+	h := gheader.TCP(pkt.TransportHeader().Slice())
+	return len(h) >= gheader.TCPMinimumSize && h.Flags()&gheader.TCPFlagRst != 0
+}
+
 // note learns our initial sequence number from a SYN or SYN-ACK of ours, and hears of
 // our resets.
 func (l *linkEndpoint) note(pkt *gstack.PacketBuffer) {
@@ -135,10 +144,12 @@ func (l *linkEndpoint) note(pkt *gstack.PacketBuffer) {
 	switch {
 	case len(h) < gheader.TCPMinimumSize:
 		return
-	case h.Flags()&gheader.TCPFlagRst != 0:
-		if f := l.engine.flows.get(tupleOfPacket(pkt)); f != nil {
+	case reset(pkt):
+		id := tupleOfPacket(pkt)
+		if f := l.engine.flows.get(id); f != nil {
 			l.engine.acks.drop(f) // nothing is said behind a reset
 		}
+		l.engine.resetSeen(ending{id: id, ours: true})
 		return
 	case h.Flags()&gheader.TCPFlagSyn == 0:
 		return

@@ -103,7 +103,7 @@ func (d *Direction) validate() error {
 		}
 	}
 	if !(d.BurstLength == 0 || d.BurstLength >= 1) {
-		return fmt.Errorf("BurstLength is %v, must be at least 1", d.BurstLength)
+		return fmt.Errorf("%s is %v, must be at least 1", "BurstLength", d.BurstLength)
 	}
 	for _, t := range []struct {
 		name string
@@ -114,7 +114,7 @@ func (d *Direction) validate() error {
 		}
 	}
 	if d.Rate < 0 {
-		return fmt.Errorf("Rate is %d, must not be negative", d.Rate)
+		return fmt.Errorf("%s is %d, must not be negative", "Rate", d.Rate)
 	}
 	for _, q := range []struct {
 		name string
