@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,6 +101,50 @@ func forwardsAndDrains(t *testing.T, workers int) {
 	if err := program.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit code 0", err)
 	}
+}
+
+// TestWorkersEndTogether kills one of three workers: the others end, and the program
+// fails.
+func TestWorkersEndTogether(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make network namespaces")
+	}
+	program, log := newNetNS(t).program(t, "-device", "tun://t2s0", "-workers", "3")
+	for range 3 {
+		log.await(t, "serving")
+	}
+	workers := children(t, program.Process.Pid)
+	if len(workers) != 3 {
+		t.Fatalf("the workers are %v", workers)
+	}
+	if err := syscall.Kill(workers[1], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	log.drain() // to its end, which is when all have closed it
+	var exit *exec.ExitError
+	if err := program.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("a worker was killed: %v, want exit code %d", err, exitFailed)
+	}
+}
+
+// children lists the processes that pid has started.
+func children(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		b, _ := os.ReadFile(name) // a thread that has just ended has none
+		for field := range strings.FieldsSeq(string(b)) {
+			n, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, n)
+		}
+	}
+	return pids
 }
 
 // netns is a network namespace, there as long as its file is open.
