@@ -3,9 +3,11 @@ package icmp
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/limit"
 	"l3extract/internal/packet"
@@ -24,6 +26,9 @@ type Acceptor struct {
 	// and counted.
 	echoes chan *Echo
 	err    error // once closed
+	// granted has what of the budget each echo in the queue holds, oldest first, and
+	// before these what some hold that were taken from the queue since settle.
+	granted []int64
 }
 
 // NewAcceptor returns an Acceptor that is not open yet. Only package stack makes them.
@@ -64,8 +69,33 @@ func (a *Acceptor) offer(p *packet.Packet) drop.Cause {
 	case len(a.echoes) == cap(a.echoes):
 		return drop.EchoQueueFull // before the payload is copied
 	}
+	a.settleLocked()
+	n := int64(echoCost + len(p.Payload))
+	if !a.env.Budget.Take(budget.Datagram, n) {
+		return drop.MemoryLimit
+	}
+	a.granted = append(a.granted, n)
 	a.echoes <- newEcho(a, p) // there is room: nobody else sends
 	return drop.None
+}
+
+// echoCost is what an Echo takes beside its payload, in bytes.
+const echoCost = 160
+
+// settle gives back what echoes hold that have left the queue. A channel does not tell
+// when, so it is done whenever one is taken by AcceptEcho, answered or added.
+func (a *Acceptor) settle() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settleLocked()
+}
+
+func (a *Acceptor) settleLocked() {
+	taken := len(a.granted) - len(a.echoes) // only we add
+	for _, n := range a.granted[:taken] {
+		a.env.Budget.Give(budget.Datagram, n)
+	}
+	a.granted = slices.Delete(a.granted, 0, taken)
 }
 
 // AcceptEcho waits for the next echo. It fails with net.ErrClosed once the Acceptor is
@@ -75,6 +105,7 @@ func (a *Acceptor) AcceptEcho(ctx context.Context) (*Echo, error) {
 		select {
 		case e, ok := <-a.echoes:
 			if ok {
+				a.settle()
 				return e, nil
 			}
 			return nil, a.opError(a.closed())
@@ -108,6 +139,7 @@ func (a *Acceptor) CloseCause(err error) {
 	for range a.echoes {
 		a.env.Drops.Add(drop.EchoOff)
 	}
+	a.settle()
 }
 
 func (a *Acceptor) closed() error {

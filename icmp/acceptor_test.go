@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
 	"l3extract/internal/packet"
@@ -222,6 +224,50 @@ func TestReplyTooLong(t *testing.T) {
 		}
 		if err := e.ReplyWith(make([]byte, 65000), 0); err != nil || len(r.sent) < 40 {
 			t.Errorf("%v, %d fragments", err, len(r.sent))
+		}
+	}
+}
+
+// TestBudget: what waits counts for the memory of the stack, what finds none is dropped
+// and counted, and nothing is held once all are taken, one way or another.
+func TestBudget(t *testing.T) {
+	const limit = 10_000
+	for name, empty := range map[string]func(r *rig){
+		"accepted": func(r *rig) {
+			for range 3 {
+				if _, err := r.AcceptEcho(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"answered": func(r *rig) {
+			for range 3 {
+				e := <-r.Echoes()
+				if err := e.Reply(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"reported": func(r *rig) {
+			<-r.Echoes()
+			<-r.Echoes()
+			if err := (<-r.Echoes()).Unreachable(nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"closed": func(r *rig) { _ = r.Close() },
+	} {
+		b := budget.New(limit)
+		r := newRig(t, func(e *Env) { e.Budget = b })
+		for range 5 {
+			r.ping(client4, server4, strings.Repeat("x", limit/4))
+		}
+		if used := b.Snapshot().Datagram; len(r.Echoes()) != 3 || used < 3*limit/4 || used > limit || r.drops.Load(drop.MemoryLimit) != 2 {
+			t.Errorf("%s: %d wait, %d bytes, %v", name, len(r.Echoes()), used, r.drops.Snapshot())
+		}
+		empty(r)
+		if used := b.Snapshot().Used; used != 0 {
+			t.Errorf("%s: %d bytes are held", name, used)
 		}
 	}
 }

@@ -17,7 +17,8 @@
 // # Limits
 //
 // Of one source 1000 echoes a second reach the Acceptor, 256 at once; its queue holds
-// 128 by default. What is more is dropped and counted. Errors (Unreachable,
+// 128 by default, and what is in it counts for the stack's MemoryLimit. What is more is
+// dropped and counted. Errors (Unreachable,
 // TimeExceeded, Report) share the rate of all ICMP errors that the stack sends to a
 // source: 100 a second.
 package icmp

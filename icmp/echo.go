@@ -44,6 +44,7 @@ func (e *Echo) Reply() error { return e.ReplyWith(e.Payload, 0) }
 // EINVAL when the echo did not go from one host to one.
 func (e *Echo) ReplyWith(payload []byte, ttl uint8) error {
 	env := &e.acceptor.env
+	e.acceptor.settle()
 	b := packet.AppendEcho(nil, packet.EchoHeader{
 		Src: e.Destination, Dst: e.Source, ID: e.ID, Seq: e.Seq, TTL: ttl, TOS: e.TOS, Reply: true,
 	}, payload)
@@ -100,16 +101,17 @@ func (e *Echo) TimeExceeded(from netip.Addr) error {
 // fails with EINVAL for what cannot be sent.
 func (e *Echo) Report(f *Error) error {
 	env := &e.acceptor.env
+	e.acceptor.settle()
+	if !env.AllowError(e.Source) { // asked first: it costs less than the error
+		env.Drops.Add(drop.ICMPRate)
+		return nil
+	}
 	quoted := packet.AppendEcho(nil, packet.EchoHeader{
 		Src: e.Source, Dst: e.Destination, ID: e.ID, Seq: e.Seq, FragID: e.fragID, TTL: e.TTL, TOS: e.TOS,
 	}, e.Payload)
 	b := packet.AppendICMPError(nil, e.acceptor.from(f, e.Source, e.Destination), f.Kind, quoted, f.MTU)
 	if len(b) == 0 {
 		return e.opError(syscall.EINVAL)
-	}
-	if !env.AllowError(e.Source) {
-		env.Drops.Add(drop.ICMPRate)
-		return nil
 	}
 	env.Out.WriteControl(b)
 	return nil

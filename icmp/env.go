@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 )
 
@@ -30,6 +31,8 @@ type Env struct {
 	Out   Output
 	Drops *drop.Counters
 
+	// Budget bounds the memory of the whole stack. Default: unlimited.
+	Budget *budget.Budget
 	// Queue is the length of the queue. Default: DefaultQueue.
 	Queue int
 	// MTU is the size of the largest packet that the conn carries. Default: 1500.
@@ -57,6 +60,9 @@ func (e Env) defaults() Env {
 	}
 	if e.Source == nil {
 		e.Source = func(netip.Addr) netip.Addr { return netip.Addr{} }
+	}
+	if e.Budget == nil {
+		e.Budget = budget.New(0)
 	}
 	if e.AllowError == nil {
 		e.AllowError = func(netip.Addr) bool { return true }

@@ -63,7 +63,8 @@ type Config struct {
 
 	// MemoryLimit bounds, in bytes, what the buffers of the Stack may hold
 	// together: receive, send, write-buffer, datagram and reassembly bytes,
-	// counted by the limits granted. At 80 % buffers stop growing and new
+	// counted by the limits granted. Pings that wait for AcceptEcho and what the
+	// filtering of udp.Sockets remembers are datagram bytes, too. At 80 % buffers stop growing and new
 	// streams start with 8 KiB, at 100 % new streams are refused. Fragments
 	// need 4 MiB for each IP version while there are any, and are refused
 	// without. Default: 1 GiB. Negative: no limit.

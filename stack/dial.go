@@ -169,11 +169,8 @@ func (s *Stack) local(dst netip.AddrPort) (netip.Addr, error) {
 	return s.source(dst.Addr())
 }
 
-// broadcast is the one broadcast address that can be told without a netmask.
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-
 func (s *Stack) dialTCP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
-	if a := dst.Addr(); a.IsMulticast() || a == broadcast {
+	if a := dst.Addr(); s.door.ToMany(a) {
 		return nil, fmt.Errorf("%v is not the address of one host: %w", a, syscall.ENETUNREACH)
 	}
 	src, err := s.local(dst)

@@ -35,15 +35,17 @@
 // is answered "time exceeded". A protocol that is neither TCP, UDP nor ICMP is
 // "protocol unreachable" (IPv4 3/2, IPv6 a parameter problem, 4/1), unless ListenPacket
 // has a raw conn for it. ICMP errors of clients are believed as RFC 5927 says; one about
-// a datagram is the next error of the udp.Socket that sent it.
+// a datagram is the next error of the udp.Socket that sent it, unless it says that a port
+// or a protocol is unreachable and is not from that very host, or quotes what the
+// Socket's filtering forbids.
 //
 // # Multicast and broadcast
 //
-// TCP to many is dropped, and so is any protocol but UDP and ICMP; the broadcast
-// addresses of the networks in Config.Addrs are among the many here. UDP to a multicast
-// group or 255.255.255.255 is dropped unless udp.Config.Multicast gives it to Sockets,
-// which cannot answer from such an address; any other directed broadcast cannot be told
-// from a host. Pings to many are never answered, nor is anything else that was
+// TCP to many is dropped, and so is any protocol but UDP and ICMP. The many are multicast
+// groups, 255.255.255.255 and the broadcast addresses of the networks in Config.Addrs;
+// any other directed broadcast cannot be told from a host. UDP to many is dropped unless
+// udp.Config.Multicast gives it to Sockets, which cannot answer from such an address.
+// Pings to many are never answered, nor is anything else that was
 // sent to many reported. Groups are not joined: IGMP and MLD are dropped, because a conn
 // that carries multicast brings all of it. Each case is counted.
 //
@@ -75,12 +77,16 @@
 //	... of one source            no limit       udp.Config.MaxSocketsPerSource
 //	queue of a UDP socket        1 MiB, 1024    udp.Config.QueueBytes, QueueDatagrams
 //	UDP idle, one shot, DNS      5 min, 30 s, 10 s  udp.Config
-//	ICMP errors of one source    100 a second   not configurable
-//	... and to one source        100 a second   not configurable
+//	ICMP errors of one source    100 a second * not configurable
+//	... and to one source        100 a second * not configurable
 //	pings waiting for AcceptEcho 128            ICMPConfig.EchoQueue
-//	... of one source            1000 a second  not configurable
+//	... of one source            1000 a second* not configurable
 //	queue of a raw conn          1 MiB, 256     not configurable
 //	fragments, for each IP       4 MiB          not configurable
 //	... of one source            1 MiB          not configurable
 //	transmit queue               2 MiB, then streams wait; 4 MiB of UDP; 256 KiB of RST and ICMP
+//
+// * Sources are hashed to 256 such rates, differently in each Stack: that bounds the
+// memory, whatever addresses are forged, and two sources that meet share one rate. With
+// ten busy sources one in thirty shares, with a hundred one in three.
 package stack

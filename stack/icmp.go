@@ -50,7 +50,7 @@ func (c *icmpSide) init(s *Stack) {
 	c.in = limit.NewRate(errorRate, errorBurst, s.cfg.SourceKey)
 	c.out = limit.NewRate(errorRate, errorBurst, s.cfg.SourceKey)
 	c.acceptor = icmp.NewAcceptor(icmp.Env{
-		Out: s.link, Drops: &s.drops, Queue: s.cfg.ICMP.EchoQueue, MTU: s.cfg.MTU,
+		Out: s.link, Drops: &s.drops, Budget: s.budget, Queue: s.cfg.ICMP.EchoQueue, MTU: s.cfg.MTU,
 		Source: c.source, SourceKey: s.cfg.SourceKey, AllowError: c.mayReport,
 		Now: s.cfg.Clock.Now, Uint32: s.cfg.uint32(),
 	})
@@ -78,21 +78,23 @@ func (c *icmpSide) mayReport(to netip.Addr) bool { return c.out.Allow(to, c.stac
 
 // report sends an ICMP error about p to its source, unless it must not be answered.
 func (c *icmpSide) report(from netip.Addr, kind packet.Unreachable, p *packet.Packet) {
-	c.reply = packet.AppendICMPError(c.reply[:0], from, kind, p.Raw, 0)
-	if len(c.reply) == 0 {
+	if p.IsICMPError() {
 		return
 	}
-	if !c.mayReport(p.Src) {
+	if !c.mayReport(p.Src) { // asked first: it costs less than the error
 		c.stack.drops.Add(drop.ICMPRate)
 		return
 	}
-	c.stack.link.WriteControl(c.reply)
+	c.reply = packet.AppendICMPError(c.reply[:0], from, kind, p.Raw, 0)
+	if len(c.reply) > 0 {
+		c.stack.link.WriteControl(c.reply)
+	}
 }
 
 // expired deals with a packet whose hops end here, if the Stack is one: a router
 // looks at that before anything else. It reports whether the packet is done with.
 func (c *icmpSide) expired(p *packet.Packet) bool {
-	if c.own[p.Dst] || p.Dst.IsMulticast() || p.Dst == broadcast {
+	if c.own[p.Dst] || c.stack.door.ToMany(p.Dst) {
 		return false
 	}
 	from, hop := c.stack.HopAddr(p.Src)
@@ -136,11 +138,11 @@ func (c *icmpSide) handle(p *packet.Packet) {
 func (c *icmpSide) echo(p *packet.Packet) {
 	if !c.own[p.Dst] {
 		switch {
+		case c.stack.door.ToMany(p.Dst), c.stack.cfg.ICMP.Echo == EchoOff:
+			c.stack.drops.Add(drop.EchoOff)
+			return
 		case c.stack.cfg.ICMP.Echo == EchoForward:
 			c.acceptor.HandlePacket(p)
-			return
-		case c.stack.cfg.ICMP.Echo != EchoLocal || p.Dst.IsMulticast():
-			c.stack.drops.Add(drop.EchoOff)
 			return
 		}
 	}

@@ -58,8 +58,9 @@
 //
 // Every call returns *net.OpError, whose cause errors.Is finds: net.ErrClosed,
 // os.ErrDeadlineExceeded, syscall.EMSGSIZE, ECONNREFUSED and so on. A datagram
-// that is longer than the buffer it is read into is never cut in silence: ReadMsg
-// says so in its Msg, the other reads with an error beside the data.
+// that is longer than the buffer it is read into is never cut in silence: ReadMsg and
+// ReadBatch say so in Msg.Truncated and Message.Truncated and without an error, the other
+// reads with an error beside the data.
 //
 // # Defaults
 //
@@ -83,7 +84,7 @@
 //	HopLimit              64
 //	TrafficClass          0
 //
-// Multicast and broadcast datagrams (IPv4's 255.255.255.255; a subnet's own
-// broadcast address is an address like any other here) are dropped and counted
-// unless Config.Multicast is set; they are never answered with ICMP.
+// Multicast and broadcast datagrams (to IPv4's 255.255.255.255 or the broadcast address
+// of one of the stack's own networks) are dropped and counted unless Config.Multicast is
+// set; they are never answered with ICMP.
 package udp

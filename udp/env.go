@@ -48,6 +48,9 @@ type Env struct {
 	MTU int
 	// Addrs are the stack's own addresses, on which Listen and Dial work.
 	Addrs []netip.Addr
+	// ToMany tells multicast and broadcast addresses. Default: those that can be told
+	// without a netmask.
+	ToMany func(netip.Addr) bool
 	// Budget bounds the memory of the whole stack. Default: unlimited.
 	Budget *budget.Budget
 	// SourceKey tells sources apart. Default: /32 and /64.
@@ -73,6 +76,9 @@ func (e Env) defaults() Env {
 	}
 	if e.SourceKey == nil {
 		e.SourceKey = limit.DefaultKey
+	}
+	if e.ToMany == nil {
+		e.ToMany = func(a netip.Addr) bool { return a.IsMulticast() || a == broadcast }
 	}
 	if e.Now == nil {
 		e.Now = time.Now

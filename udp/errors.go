@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"l3extract/internal/flow"
+	"l3extract/internal/packet"
 )
 
 // The operations that stand in the Op field of a *net.OpError.
@@ -40,6 +41,16 @@ func (e *TruncatedError) Error() string {
 func (e *TruncatedError) Is(target error) bool {
 	return target == syscall.EMSGSIZE || target == io.ErrShortBuffer
 }
+
+// toldError is an ICMP error that a client's network has answered with: the errno that
+// a kernel makes of it, and beside that an *icmp.Error.
+type toldError struct {
+	errno syscall.Errno
+	fault packet.Fault
+}
+
+func (e *toldError) Error() string   { return e.errno.Error() }
+func (e *toldError) Unwrap() []error { return []error{e.errno, &e.fault} }
 
 // endedError is what the calls on an ended Socket find: it matches
 // net.ErrClosed and the reason for the end.

@@ -1,17 +1,26 @@
 package udp
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"l3extract/internal/budget"
+)
 
 // filterGeneration is how many addresses one half of a filter holds. Two
 // thousand peers in five minutes is more than any host talks to from one port
 // but a DHT crawler, which sends again before it expects an answer.
 const filterGeneration = 1024
 
+// filterCost is what one address in a filter counts for the budget, in bytes: its 32,
+// and as much again for the map.
+const filterCost = 64
+
 // filter remembers whom a client has sent to, or on a PerDestination Socket
 // which clients have sent. It is bounded: when one generation is full, the one
 // before it is forgotten.
 type filter struct {
 	mode       Filtering
+	budget     *budget.Budget // of the whole stack; nil is unlimited
 	cur, older map[netip.AddrPort]struct{}
 }
 
@@ -23,19 +32,24 @@ func (f *filter) key(a netip.AddrPort) netip.AddrPort {
 	return a
 }
 
-// allow remembers a.
-func (f *filter) allow(a netip.AddrPort) {
+// allow remembers a. It fails when there is no memory for that.
+func (f *filter) allow(a netip.AddrPort) bool {
 	k := f.key(a)
 	if _, ok := f.cur[k]; ok {
-		return
+		return true
+	}
+	if f.budget != nil && !f.budget.Take(budget.Datagram, filterCost) {
+		return false
 	}
 	if len(f.cur) >= filterGeneration {
+		f.give(len(f.older))
 		f.older, f.cur = f.cur, nil
 	}
 	if f.cur == nil {
 		f.cur = make(map[netip.AddrPort]struct{})
 	}
 	f.cur[k] = struct{}{}
+	return true
 }
 
 // allows tells whether a is remembered. A nil filter allows all.
@@ -49,4 +63,20 @@ func (f *filter) allows(a netip.AddrPort) bool {
 	}
 	_, ok := f.older[k]
 	return ok
+}
+
+// free forgets all. A nil filter has nothing.
+func (f *filter) free() {
+	if f == nil {
+		return
+	}
+	f.give(len(f.cur) + len(f.older))
+	f.cur, f.older = nil, nil
+}
+
+// give returns the memory of n addresses.
+func (f *filter) give(n int) {
+	if f.budget != nil {
+		f.budget.Give(budget.Datagram, int64(n)*filterCost)
+	}
 }

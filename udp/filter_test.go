@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 )
 
@@ -91,5 +92,52 @@ func TestFilterIsBounded(t *testing.T) {
 	}
 	if f.allows(at(0)) {
 		t.Error("remembers the first of all")
+	}
+}
+
+// TestFilterMemory: what filters remember counts for the memory of the stack, and a
+// datagram that would open a filter is dropped when there is none left. The rig checks
+// that all is given back.
+func TestFilterMemory(t *testing.T) {
+	const limit = 64 << 10
+	b := budget.New(limit)
+	r := newRig(t, Config{Filtering: AddressAndPortDependent}, func(e *Env) { e.Budget = b })
+	f := families[0]
+	s := r.opened(f.client, f.server)
+	buf := make([]byte, 9)
+	n := 1
+	for ; r.drops.Load(drop.UDPMemory) == 0 && n < limit; n++ {
+		if _, err := s.ReadMsg(buf); err != nil {
+			t.Fatal(err)
+		}
+		r.receive(f.client, netip.AddrPortFrom(f.far.Addr(), uint16(n)), "x")
+	}
+	if n < limit/filterCost/2 || n > limit/filterCost {
+		t.Errorf("%d addresses in %d bytes", n, limit)
+	}
+	r.receive(f.client, f.server, "x") // remembered already
+	if m, err := s.ReadMsg(buf); err != nil || m.Destination != f.server {
+		t.Errorf("%+v, %v", m, err)
+	}
+	r.receive(f.stranger, f.server, "x") // no room for its filter
+	r.wantDrops(drop.UDPMemory, 2)
+	s.Close()
+	if used := b.Snapshot().Used; used != 0 {
+		t.Errorf("%d bytes are held after Close", used)
+	}
+	r.opened(f.stranger, f.server)
+
+	// Of one Socket, two generations at most.
+	b = budget.New(0)
+	g := filter{mode: AddressAndPortDependent, budget: b}
+	for i := range 5 * filterGeneration {
+		g.allow(netip.AddrPortFrom(f.far.Addr(), uint16(i)))
+		if used := b.Snapshot().Used; used != int64(len(g.cur)+len(g.older))*filterCost {
+			t.Fatalf("%d bytes for %d + %d addresses", used, len(g.cur), len(g.older))
+		}
+	}
+	g.free()
+	if used := b.Snapshot().Used; used != 0 {
+		t.Errorf("%d bytes are held", used)
 	}
 }

@@ -20,7 +20,8 @@ type Batch struct {
 
 // Lend fills b, which is empty, with the datagrams that are there, up to BatchSize,
 // and returns how many: 0 and nil if there is none, since it never waits. They still
-// count for the limits. Errors are those of [Socket.ReadMsg], deadlines among them.
+// count for [Config].TotalQueueBytes and the stack's memory, but no longer for the limits
+// of the Socket's own queue, which holds what comes meanwhile. Errors are those of [Socket.ReadMsg], deadlines among them.
 func (s *Socket) Lend(b *Batch) (int, error) {
 	s.mu.Lock()
 	err := s.readError()
@@ -44,8 +45,8 @@ func (s *Socket) Lend(b *Batch) (int, error) {
 }
 
 // Return gives back what b holds, and empties it. The first done datagrams are
-// done with; the others are the next that the Socket gives, unless it has ended:
-// then they are dropped and counted.
+// done with; the others are the next that the Socket gives, even if its queue has filled
+// meanwhile, unless it has ended: then they are dropped and counted.
 func (b *Batch) Return(done int) {
 	s := b.s
 	cost := 0

@@ -34,6 +34,7 @@ func (t *Table) open(p *packet.Packet, src, dst netip.AddrPort) bool {
 	}
 	if !t.insert(s, src.Addr()) {
 		s.release(s.queue.pop()) // nobody else has seen s
+		s.filter.free()
 		return false
 	}
 	t.register(s)

@@ -54,7 +54,7 @@ func (o *own) find(env *Env, peer, local netip.AddrPort) *Socket {
 		return s
 	}
 	a := local.Addr()
-	if !env.own(a) && !a.IsMulticast() && a != broadcast {
+	if !env.own(a) && !env.ToMany(a) {
 		return nil
 	}
 	all := netip.IPv6Unspecified()

@@ -96,6 +96,6 @@ func (t *Table) loop(s *Socket, from, to netip.AddrPort, payload []byte) {
 	t.env.Drops.Add(drop.OwnAddressUnreachable)
 	s.lostOut.Add(1)
 	if s.peer.IsValid() {
-		s.report(syscall.ECONNREFUSED)
+		s.report(&toldError{syscall.ECONNREFUSED, packet.Fault{Kind: packet.PortUnreachable, From: to.Addr()}})
 	}
 }

@@ -74,7 +74,7 @@ func newSocket(t *Table, k kind, m Mapping, peer, local netip.AddrPort) *Socket 
 			// own port: letting in a port that never sent would open a mapping.
 			mode = AddressAndPortDependent
 		}
-		s.filter = &filter{mode: mode}
+		s.filter = &filter{mode: mode, budget: t.env.Budget}
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 
 	"l3extract/internal/drop"
@@ -65,11 +66,11 @@ func (s *Socket) Refuse(m Msg, err error) error {
 	if wrong != nil || s.kind == dialled || len(m.Payload) > max6 {
 		return s.opError(opReject, addrOf(m.Source), syscall.EINVAL)
 	}
-	if f, ok := unreachableFor(err); ok {
+	if f, ok := unreachableFor(err); ok && s.t.mayReport(to.Addr(), from.Addr()) {
 		// The packet is gone; its headers are what matters, and these we know.
 		buf := getPacketBuffer()
 		*buf = packet.AppendUDP((*buf)[:0], to, from, 0, 0, m.Payload)
-		s.t.unreachable(f, *buf)
+		s.t.report(f, from.Addr(), *buf)
 		putPacketBuffer(buf)
 	}
 	return nil
@@ -110,6 +111,7 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 	s.ended, s.cause, s.endedAt = closedError(cause), cause, s.t.env.Now()
 	left := s.queue
 	s.queue.head, s.queue.tail, s.queue.count, s.queue.bytes = nil, nil, 0, 0
+	s.filter.free()
 	s.filter = nil
 	s.disarm()
 	cancel, notifier := s.cancel, s.notifier
@@ -135,6 +137,13 @@ func (s *Socket) err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// maySend tells whether the Socket's filter lets a datagram out that comes from from.
+func (s *Socket) maySend(from netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.filter.allows(from)
 }
 
 // report keeps err for the next call, once, and wakes those who wait.

@@ -140,10 +140,12 @@ func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8, ba
 		cause = drop.UDPQueueFull
 	}
 	if s.filter != nil && cause != drop.Closed {
+		far := src
 		if s.mapping == PerSource {
-			s.filter.allow(dst)
-		} else {
-			s.filter.allow(src)
+			far = dst
+		}
+		if !s.filter.allow(far) {
+			cause = drop.UDPMemory
 		}
 	}
 	if cause == drop.None {
@@ -164,7 +166,7 @@ func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8, ba
 		return cause
 	}
 	s.release(d)
-	if cause == drop.UDPQueueFull {
+	if cause != drop.Closed {
 		s.lose(cause)
 	}
 	return cause

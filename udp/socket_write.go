@@ -75,7 +75,8 @@ func (s *Socket) WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error) 
 // EDESTADDRREQ when addr is nil, unspecified or has no port, EACCES when the
 // mapping or the filtering forbids addr, EAFNOSUPPORT when it is of the other IP
 // version, and with ECONNREFUSED and the like once after the client has
-// answered with an ICMP error.
+// answered with an ICMP error, which errors.As finds as an *icmp.Error; nothing was
+// sent then, and the same call may be made again.
 func (s *Socket) WriteTo(b []byte, addr net.Addr) (int, error) {
 	switch a := addr.(type) {
 	case *net.UDPAddr:
@@ -155,7 +156,7 @@ func (s *Socket) route(from, to netip.AddrPort) (netip.AddrPort, netip.AddrPort,
 		return from, to, err
 	case from.Addr().Is4() != to.Addr().Is4():
 		return from, to, syscall.EAFNOSUPPORT
-	case from.Addr().IsMulticast(), from.Addr().IsLoopback(), from.Addr() == broadcast:
+	case s.t.env.ToMany(from.Addr()), from.Addr().IsLoopback():
 		return from, to, syscall.EACCES
 	case to.Addr().IsLoopback():
 		return from, to, syscall.ENETUNREACH

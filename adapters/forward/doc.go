@@ -43,7 +43,9 @@
 // A TTL or hop limit below 34 is kept, less the stack's own hop: it is somebody's
 // traceroute. ICMP errors that upstream reports about a datagram (on Linux, of a
 // *net.UDPConn) are passed on to the client in the name of the router that sent them, so
-// that traceroute and path-MTU discovery work.
+// that traceroute and path-MTU discovery work, if they are about one of the 64 targets
+// that the client has asked last: any host can forge others. What the host has no room
+// to send is lost, as in any network, and counted.
 //
 // # Pings
 //
@@ -52,7 +54,8 @@
 // client gets the target's answer, with the identifier and sequence number of its own,
 // or the ICMP error that a router reports, or nothing: never an answer that nobody gave.
 // A session has two sockets and three goroutines for all pings. Where the process may
-// not send any, that is logged once, and pings are not answered. Linux only.
+// not send any, that is logged once, and pings are not answered; after a passing error,
+// such as too many open files, it is tried again. Linux only.
 //
 // # Who may be reached
 //

@@ -19,6 +19,7 @@ func systemErrno(err error) syscall.Errno {
 		{windows.WSAECONNREFUSED, syscall.ECONNREFUSED},
 		{windows.WSAECONNRESET, syscall.ECONNRESET},
 		{windows.WSAEACCES, syscall.EACCES},
+		{windows.WSAENOBUFS, syscall.ENOBUFS},
 	} {
 		if errors.Is(err, e.theirs) {
 			return e.ours

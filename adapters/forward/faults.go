@@ -2,6 +2,7 @@ package forward
 
 import (
 	"net/netip"
+	"slices"
 
 	"l3extract/internal/packet"
 	"l3extract/udp"
@@ -35,9 +36,43 @@ func (n *session) hopsLeft(ttl uint8, client netip.Addr) uint8 {
 	return max(ttl, 1)
 }
 
-// faulted tells the client of an ICMP error that upstream reported about a datagram.
+// maxTargets bounds the targets that a socket remembers, of 32 bytes each.
+const maxTargets = 64
+
+// targets are those that a client asked last, the last one first.
+type targets []netip.AddrPort
+
+// add puts a in front. It grows with what there is: most sockets have one target.
+func (t *targets) add(a netip.AddrPort) {
+	i := slices.Index(*t, a)
+	switch {
+	case i >= 0:
+	case len(*t) < maxTargets:
+		*t = append(*t, a)
+		i = len(*t) - 1
+	default:
+		i = maxTargets - 1 // the oldest goes
+	}
+	copy((*t)[1:i+1], (*t)[:i])
+	(*t)[0] = a
+}
+
+// hasAsked tells whether target is one that the client asked lately.
+func (s *socket) hasAsked(target netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.asked, target)
+}
+
+// faulted tells the client of an ICMP error that upstream reported about a datagram. A
+// kernel believes any error that quotes the port of an unconnected socket, from anybody:
+// one about a target that the client has not asked is forged, and goes no further.
 func (s *socket) faulted(q queuedFault) {
 	if q.fault.Kind == 0 || !q.target.IsValid() {
+		return
+	}
+	if !s.hasAsked(q.target) {
+		s.session.stats.datagramErrorsForged.Add(1)
 		return
 	}
 	name, _ := s.called(q.target)

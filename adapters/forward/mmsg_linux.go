@@ -118,7 +118,7 @@ type sending struct {
 	packets int // datagrams
 
 	to    netip.AddrPort // of the last message
-	size  int            // of its first datagram; 0 if it is full
+	size  int            // of its first datagram; 0 if no other may join it
 	bytes int            // of it all
 }
 
@@ -136,7 +136,8 @@ func (g *sending) add(b []byte, to netip.AddrPort, u *upstream) {
 		v.Base = &b[0]
 	}
 	v.SetLen(len(b))
-	if g.follows(b, to) && !u.single {
+	apart := u.single || u.apart > 0
+	if g.follows(b, to) && !apart {
 		h := &g.hdrs[g.n-1].hdr
 		if h.Controllen == 0 {
 			setSegment(h, &g.control[g.n-1], g.size)
@@ -155,6 +156,10 @@ func (g *sending) add(b []byte, to netip.AddrPort, u *upstream) {
 		g.first[g.n] = g.packets
 		g.n++
 		g.to, g.size, g.bytes = to, len(b), len(b)
+		if apart {
+			g.size = 0
+			u.apart = max(u.apart-1, 0)
+		}
 	}
 	g.packets++
 	g.first[g.n] = g.packets

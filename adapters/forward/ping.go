@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -37,10 +38,12 @@ type pinger struct {
 	listener PingListener
 	places   *limit.Table
 	timeout  time.Duration // 0: none
+	retry    time.Duration // until a socket that could not be had is asked for again
 
 	// Of the goroutine of run.
 	sockets [2]*pingSocket // IPv4, IPv6
 	failed  [2]error       // why there is none
+	again   [2]time.Time   // when to ask once more; zero: never
 	readers sync.WaitGroup
 
 	mu      sync.Mutex // a leaf
@@ -73,7 +76,7 @@ func newPinger(n *session, listener PingListener) *pinger {
 	}
 	return &pinger{
 		session: n, acceptor: n.stack.ICMP(), listener: listener,
-		timeout: orDefault(n.srv.PingTimeout, DefaultPingTimeout),
+		timeout: orDefault(n.srv.PingTimeout, DefaultPingTimeout), retry: pingRetry,
 		places: limit.New(limit.Config{
 			Total:     most,
 			PerSource: orDefault(n.srv.MaxPingsPerSource, DefaultMaxPingsPerSource),
@@ -189,11 +192,12 @@ func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 	if err != nil {
 		p.land(id, target)
 		n.stats.pingsLost.Add(1)
-		if !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, syscall.EMSGSIZE) {
+		if !congested(err) && !errors.Is(err, syscall.EMSGSIZE) {
 			p.tell(e, err)
 		}
 		return
 	}
+	p.shorten(id)
 	n.stats.pings.Add(1)
 }
 
@@ -220,17 +224,24 @@ func (p *pinger) target(e *icmp.Echo) (netip.Addr, error) {
 	return t.Addr.Addr(), err
 }
 
-// errPingsOff says that no ping is sent at all.
+// pingRetry keeps a host that has run out of something from being asked, and the log
+// from being told, for every ping.
+const pingRetry = 5 * time.Second
+
+// errPingsOff says that no ping is sent, for now or at all.
 var errPingsOff = errors.New("forward: pings are off")
 
 // socket returns the socket of an IP version, and opens it for the first ping. Where
-// pings are not permitted, that is said once, and no more of them are taken.
+// pings are not permitted, that is said once, and no more of them are taken; what may
+// pass, such as too many open files, is tried again after a while.
 func (p *pinger) socket(ctx context.Context, v6 bool) (*pingSocket, error) {
 	i, network := 0, "ip4:icmp"
 	if v6 {
 		i, network = 1, "ip6:ipv6-icmp"
 	}
-	if p.sockets[i] != nil || p.failed[i] != nil {
+	now := time.Now()
+	waits := p.again[i].IsZero() || now.Before(p.again[i])
+	if p.sockets[i] != nil || p.failed[i] != nil && waits {
 		return p.sockets[i], p.failed[i]
 	}
 	pc, err := p.listener.ListenPing(ctx, network)
@@ -239,17 +250,23 @@ func (p *pinger) socket(ctx context.Context, v6 bool) (*pingSocket, error) {
 	}
 	if err == nil {
 		s := p.sockets[i]
+		p.failed[i] = nil
 		p.readers.Go(func() { s.receive(p.answered, p.faulted) }) // awaited by end, which closes s
 		return s, nil
 	}
-	p.failed[i] = err
-	if errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) {
-		p.failed[i] = syscall.ENETUNREACH // the host has no such IP
+	noIP := errors.Is(err, syscall.EAFNOSUPPORT) // nor will the host have it later
+	never := errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported)
+	p.again[i] = time.Time{}
+	if !noIP && !never {
+		p.again[i] = now.Add(p.retry)
+	}
+	if noIP || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		p.failed[i] = syscall.ENETUNREACH
 		return nil, p.failed[i]
 	}
 	p.failed[i] = errPingsOff
 	p.session.log.Warn("pings to other hosts are not answered", "err", err)
-	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) {
+	if never {
 		_ = p.acceptor.Close() // it is so for both IP versions
 	}
 	return nil, errPingsOff
@@ -266,6 +283,24 @@ func (p *pinger) launch(e *icmp.Echo, target netip.Addr) flightID {
 	f := &flight{id: id, echo: e, target: target, due: time.Now().Add(p.timeout)}
 	p.flights[id] = p.byAge.PushBack(f)
 	return id
+}
+
+// maxQuote is what the largest ICMP error quotes of a ping's payload: it has 1280 bytes,
+// two IPv6 headers and two of ICMP among them.
+const maxQuote = 1280 - 2*(40+8)
+
+// shorten keeps of the payload of a ping that was sent what an error quotes: so many are
+// in flight at once, for so long.
+func (p *pinger) shorten(id flightID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.flights[id]
+	if e == nil {
+		return // answered already
+	}
+	if echo := e.Value.(*flight).echo; len(echo.Payload) > maxQuote {
+		echo.Payload = bytes.Clone(echo.Payload[:maxQuote])
+	}
 }
 
 // land takes a ping of target out; nil when there is none, or none any more.

@@ -204,6 +204,57 @@ func TestPingWithoutIPv6(t *testing.T) {
 	}
 }
 
+// TestPingSocketLater: what may pass does not turn pings off for good, and is not asked
+// about at every ping.
+func TestPingSocketLater(t *testing.T) {
+	needPings(t)
+	for _, tc := range []struct {
+		errs  []error // of the first sockets
+		told  bool    // the client is
+		every bool    // no wait between
+		asked int     // in the end
+	}{
+		{[]error{syscall.EMFILE, syscall.ENOBUFS}, false, true, 3},
+		{[]error{syscall.EADDRNOTAVAIL}, true, true, 2},
+		{[]error{syscall.EMFILE, syscall.ENOBUFS}, false, false, 1},
+		{[]error{syscall.EMFILE, syscall.EACCES}, false, true, 2},
+		{[]error{syscall.EAFNOSUPPORT}, true, true, 1},
+	} {
+		asked := 0
+		r := newIdleRig(t, &Server{PingListener: pingListenFunc(func(network string) (net.PacketConn, error) {
+			if asked++; asked <= len(tc.errs) {
+				return nil, &net.OpError{Op: "listen", Net: network, Err: tc.errs[asked-1]}
+			}
+			return new(direct.Dialer).ListenPing(context.Background(), network)
+		})}, stack.Config{})
+		if tc.every {
+			r.work.pings.retry = 0
+		}
+		cancel, served := r.serve()
+		r.front("198.51.100.7:0", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		p := r.prober(t, false)
+		works := tc.asked > len(tc.errs)
+		for i := range 4 {
+			p.ping("198.51.100.7", uint16(i), "x")
+			switch {
+			case works && i >= len(tc.errs):
+				p.wantPong("198.51.100.7", uint16(i), "x")
+			case tc.told:
+				p.wantError("10.9.0.1", 3, 0)
+			default:
+				wait(t, "the ping to be lost", func() bool {
+					return r.fwd.Stats().PingsLost+r.server.Stats().Drops["echo_off"] == uint64(i+1)
+				})
+			}
+		}
+		cancel(nil)
+		<-served // all is done, so asked may be read
+		if asked != tc.asked {
+			t.Errorf("%v: asked %d times, want %d", tc.errs, asked, tc.asked)
+		}
+	}
+}
+
 // TestPingRoute: an error of Route is the client's, and names are not for pings.
 func TestPingRoute(t *testing.T) {
 	var target Target
@@ -277,6 +328,34 @@ func TestFlights(t *testing.T) {
 	if n > maxFlights {
 		t.Errorf("%d places", n)
 	}
+}
+
+// TestFlightsAreShort: what waits for an answer keeps no more of its payload than an
+// error quotes, and the answer has all of it.
+func TestFlightsAreShort(t *testing.T) {
+	r := newIdleRig(t, &Server{}, stack.Config{})
+	p := r.work.pings
+	target := netip.MustParseAddr("198.51.100.7")
+	for _, size := range []int{0, maxQuote, maxQuote + 1, 60_000} {
+		echo := &icmp.Echo{Source: netip.MustParseAddr("192.0.2.1"), Destination: target, Payload: make([]byte, size)}
+		if v := p.places.Acquire(echo.Source, netip.AddrPort{}); v != 0 {
+			t.Fatalf("no place: %v", v)
+		}
+		id := p.launch(echo, target)
+		p.shorten(id)
+		if n := cap(echo.Payload); n > 2*maxQuote || len(echo.Payload) != min(size, maxQuote) {
+			t.Errorf("%d bytes: %d are kept, in %d", size, len(echo.Payload), n)
+		}
+		p.land(id, target)
+		p.shorten(id)
+	}
+	needPings(t)
+	r.serve()
+	r.front("198.51.100.7:0", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	long := strings.Repeat("payload ", 170)
+	q := r.prober(t, false)
+	q.ping("198.51.100.7", 3, long)
+	q.wantPong("198.51.100.7", 3, long)
 }
 
 // TestPingsPerSource: who has as many pings in flight as it may is not served.

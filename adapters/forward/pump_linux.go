@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -217,11 +218,19 @@ func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, out
 		case errno == unix.EAGAIN:
 			up.await(true)
 			return done + g.first[k], drained
+		case errno == unix.ENOBUFS: // the host's queue is full: nobody's fault, and it passes
+			s.session.stats.datagramsLost.Add(uint64(g.first[k+1] - g.first[k]))
+			s.served = true
+			k, again = k+1, 0
 		case again < sendAgain:
 			up.faults(s.faulted)
 			again++
-		case run: // the system, or the way to this target, does not take runs
-			up.single = true
+		case run: // each of its datagrams may do
+			if takesNoRuns(errno) {
+				up.single = true
+			} else {
+				up.apart = g.first[k+1] - g.first[k]
+			}
 			return done + g.first[k], goOn
 		case !patience:
 			return done + g.first[k], mustWait // which tries once more
@@ -232,4 +241,11 @@ func (s *socket) flush(p *pump, done int, up *upstream, patience bool) (int, out
 		}
 	}
 	return done + g.packets, goOn
+}
+
+// takesNoRuns tells whether an error means that runs of datagrams cannot be sent from a
+// socket at all. Others are of the target or of the moment: EINVAL for datagrams larger
+// than the MTU on the way, EHOSTUNREACH, EPERM of a firewall.
+func takesNoRuns(errno syscall.Errno) bool {
+	return errno == unix.EIO || errno == unix.EOPNOTSUPP || errno == unix.ENOPROTOOPT
 }

@@ -22,8 +22,10 @@ type Stats struct {
 	// DatagramsLost counts those that could not be sent on, either way, and those
 	// that came for a client from where its mapping takes none.
 	DatagramsLost uint64
-	// DatagramErrors counts the ICMP errors of upstreams about datagrams.
-	DatagramErrors uint64
+	// DatagramErrors counts the ICMP errors of upstreams about datagrams, and
+	// DatagramErrorsForged those about targets that the client has not asked, or not
+	// among the last 64: these are not passed on.
+	DatagramErrors, DatagramErrorsForged uint64
 
 	Pings       uint64 // sent to their targets
 	Pongs       uint64 // answers of targets passed on
@@ -40,7 +42,7 @@ type counters struct {
 	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
 	policyStreams, policyDatagrams                         atomic.Uint64
 	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
-	datagramErrors                                         atomic.Uint64
+	datagramErrors, datagramErrorsForged                   atomic.Uint64
 	pings, pongs, pingErrors, pingsLate                    atomic.Uint64
 	pingsLost, pingsOver, policyPings                      atomic.Uint64
 }
@@ -55,7 +57,8 @@ func (f *Server) Stats() Stats {
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),
 		DatagramsLost: c.datagramsLost.Load(), DatagramErrors: c.datagramErrors.Load(),
-		Pings: c.pings.Load(), Pongs: c.pongs.Load(), PingErrors: c.pingErrors.Load(), PingsLate: c.pingsLate.Load(),
+		DatagramErrorsForged: c.datagramErrorsForged.Load(),
+		Pings:                c.pings.Load(), Pongs: c.pongs.Load(), PingErrors: c.pingErrors.Load(), PingsLate: c.pingsLate.Load(),
 		PingsLost: c.pingsLost.Load(), PingsOver: c.pingsOver.Load(), PolicyPings: c.policyPings.Load(),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"l3extract/icmp"
 	"l3extract/stack"
 	"l3extract/udp"
 )
@@ -22,7 +23,7 @@ type socket struct {
 	evented
 	session *session
 	sock    *udp.Socket
-	served  bool // a datagram was sent on
+	served  bool // a datagram was sent on, or would have been with room for it
 
 	// Where the last datagram went: a conversation mostly goes on with the same.
 	dst    netip.AddrPort
@@ -32,7 +33,8 @@ type socket struct {
 	v4, v6 *outlet // opened when they are first needed
 	inward sync.WaitGroup
 
-	mu    sync.Mutex                        // a leaf
+	mu    sync.Mutex // a leaf
+	asked targets
 	names map[netip.AddrPort]netip.AddrPort // what the client calls a target, where that differs; nil if nowhere
 }
 
@@ -114,7 +116,7 @@ func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	if err == nil {
 		hops := s.session.lowHops(m.HopLimit, m.Source.Addr())
 		err = o.send(m.Payload, s.target, hops)
-		for again := 0; err != nil && o.queues() && again < sendAgain; again++ {
+		for again := 0; err != nil && o.queues() && !congested(err) && again < sendAgain; again++ {
 			o.faults(s.faulted)
 			err = o.send(m.Payload, s.target, hops)
 		}
@@ -127,10 +129,20 @@ func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	s.session.stats.datagramsOut.Add(1)
 }
 
-// lost counts a datagram that could not be sent and tells the client.
+// lost counts a datagram that could not be sent and tells the client, unless it was
+// lost as any network loses some.
 func (s *socket) lost(m udp.Msg, err error) {
 	s.session.stats.datagramsLost.Add(1)
+	if congested(err) {
+		s.served = true // the way is there
+		return
+	}
 	s.refuse(m, err)
+}
+
+// congested tells whether a send failed for want of room on this host.
+func congested(err error) bool {
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EAGAIN) || systemErrno(err) == syscall.ENOBUFS
 }
 
 // judge says where datagrams to dst go.
@@ -152,10 +164,11 @@ func (s *socket) judge(src, dst netip.AddrPort) (netip.AddrPort, error) {
 
 var errNoNames = fmt.Errorf("forward: names are for TCP only: %w", syscall.EHOSTUNREACH)
 
-// name remembers that the client calls target dst.
+// name remembers that the client asks target, and calls it dst.
 func (s *socket) name(target, dst netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked.add(target)
 	if target == dst {
 		delete(s.names, target)
 		return
@@ -261,13 +274,29 @@ func (s *socket) inwards(o *outlet) {
 		stats := s.session.stats
 		if from.why != nil {
 			stats.policyDatagrams.Add(1)
-		} else if _, err := s.sock.WriteMsg(udp.Msg{Payload: payload, Source: from.name}); err != nil {
+		} else if err := s.answer(udp.Msg{Payload: payload, Source: from.name}); err != nil {
 			stats.datagramsLost.Add(1)
 		} else {
 			stats.datagramsIn.Add(1)
 		}
 		buffers.Put(b)
 	}
+}
+
+// answer sends m to the client.
+func (s *socket) answer(m udp.Msg) error {
+	_, err := s.sock.WriteMsg(m)
+	if told(err) {
+		_, err = s.sock.WriteMsg(m)
+	}
+	return err
+}
+
+// told tells whether err is that of an ICMP error about something sent before, which
+// the next call on the Socket says, once: it has sent nothing itself.
+func told(err error) bool {
+	var f *icmp.Error
+	return errors.As(err, &f)
 }
 
 // sender is where the last datagram came from: the next mostly comes from there

@@ -64,6 +64,7 @@ type upstream struct {
 
 	// Of who owns the socket, see evented.
 	single bool // the system does not take runs of datagrams from here
+	apart  int  // so many datagrams that come next are not sent as a run
 	wait   bool // for room: EPOLLOUT is asked for
 }
 
@@ -131,8 +132,12 @@ func (u *upstream) Ready(events uint32) {
 	if events&unix.EPOLLOUT != 0 {
 		u.s.wake()
 	}
-	if events&unix.EPOLLERR != 0 && u.faults(u.s.faulted) { // else it is reported for ever
-		u.failures = 0
+	if events&unix.EPOLLERR != 0 { // which is reported until there is nothing left of it
+		if u.faults(u.s.faulted) {
+			u.failures = 0
+		} else {
+			u.clearError()
+		}
 	}
 	if events&^(unix.EPOLLOUT|unix.EPOLLERR) == 0 {
 		return
@@ -180,15 +185,20 @@ func (u *upstream) inwards(r *receiver, n int) {
 		}
 		msgs = append(msgs, udp.Message{Buffer: b, Segment: segment, Source: u.from.name})
 	}
-	for len(msgs) > 0 {
+	for again := false; len(msgs) > 0; {
 		k, err := u.s.sock.WriteBatch(msgs)
 		for i := range msgs[:k] {
 			stats.datagramsIn.Add(datagrams(len(msgs[i].Buffer), msgs[i].Segment))
 		}
 		msgs = msgs[k:]
-		if err != nil {
+		again = again && k == 0
+		switch {
+		case err == nil:
+		case !again && told(err):
+			again = true
+		default:
 			stats.datagramsLost.Add(datagrams(len(msgs[0].Buffer), msgs[0].Segment))
-			msgs = msgs[1:]
+			msgs, again = msgs[1:], false
 		}
 	}
 }
@@ -201,12 +211,17 @@ func datagrams(size, segment int) uint64 {
 	return uint64((size + segment - 1) / segment)
 }
 
-// faults empties the error queue, see readFault, and reports whether there was anything
-// in it. It may be called by who owns the socket and by the poller's goroutine.
+// maxFaults is how many errors are taken out of the queue at a time: a flood of them
+// must not keep the poller, nor the goroutine that reads the stack's conn.
+const maxFaults = 16
+
+// faults takes errors out of the queue, see readFault, and reports whether there were
+// any. If some are left the poller is told again, and the next call does not fail because
+// of them. It may be called by who owns the socket and by the poller's goroutine.
 func (u *upstream) faults(tell func(queuedFault)) (any bool) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
-	for {
+	for range maxFaults {
 		q, more := readFault(u.fd, b[:])
 		if !more {
 			return any
@@ -214,6 +229,16 @@ func (u *upstream) faults(tell func(queuedFault)) (any bool) {
 		any = true
 		tell(q)
 	}
+	u.clearError()
+	return true
+}
+
+// clearError takes the error that is pending, and leaves the queue alone. It may be
+// pending without one that is queued: the kernel queues an ICMP error, wakes the poller
+// and only then sets the socket's error. Whoever empties the queue in between leaves
+// that behind.
+func (u *upstream) clearError() {
+	_, _ = unix.GetsockoptInt(u.fd, unix.SOL_SOCKET, unix.SO_ERROR) // the queue tells of it
 }
 
 // send sends one datagram, with so many hops; 0 is the system's default. It does not

@@ -8,53 +8,76 @@ import (
 	"l3extract/stack"
 )
 
-// trimmer gives memory back to the system after a rush. The runtime by itself keeps twice
-// what was last in use until it collects again, which takes a program that has become
-// idle two minutes, and then returns it slowly. It costs nothing while nothing ends.
+// trimmer gives memory back to the system after a rush: when many flows have come, what
+// their handshakes left behind, and when they have gone, what they held. The runtime by
+// itself keeps twice what was last in use until it collects again, which takes a program
+// that has become idle two minutes, and then returns it slowly. It costs nothing while
+// little changes.
 type trimmer struct {
 	free func() // debug.FreeOSMemory
 
-	mu         sync.Mutex
-	live, peak int
-	timer      *time.Timer // nil: not set
-	stopped    bool
+	mu      sync.Mutex
+	live    int         // flows
+	base    int         // as many when memory was last given back
+	seen    int         // as many when the timer was set
+	timer   *time.Timer // nil: not set
+	stopped bool
 }
 
 const (
-	// trimAbove is how many flows make a rush: some 10 MiB.
-	trimAbove = 1000
-	// trimAfter is how long after half of them have gone: the others may be about to.
-	trimAfter = 5 * time.Second
+	// trimRush is how many flows make a rush: some 10 MiB.
+	trimRush = 1000
+	// trimAfter is how long their number must have stayed about the same.
+	trimAfter = 2 * time.Second
 )
 
-func newTrimmer() *trimmer { return &trimmer{free: debug.FreeOSMemory} }
-
-// opened and closed are callbacks of stack.Config.Trace.
-func (t *trimmer) opened(stack.Flow) {
-	t.mu.Lock()
-	t.live++
-	t.peak = max(t.peak, t.live)
-	t.mu.Unlock()
+func newTrimmer() *trimmer {
+	return &trimmer{free: func() {
+		debug.FreeOSMemory()
+		debug.FreeOSMemory() // what was in a sync.Pool goes with the second collection
+	}}
 }
 
-func (t *trimmer) closed(stack.Flow) {
+// opened and closed are callbacks of stack.Config.Trace.
+func (t *trimmer) opened(stack.Flow) { t.count(1) }
+func (t *trimmer) closed(stack.Flow) { t.count(-1) }
+
+func (t *trimmer) count(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.live--
-	if t.peak >= trimAbove && t.live < t.peak/2 && t.timer == nil && !t.stopped {
-		t.timer = time.AfterFunc(trimAfter, t.trim)
+	t.live += n
+	if t.timer == nil && !t.stopped && t.rushed() {
+		t.armLocked()
 	}
+}
+
+// rushed reports whether the flows have become so many more, or half as many.
+func (t *trimmer) rushed() bool {
+	return t.live >= t.base+max(trimRush, t.base/2) || t.base >= trimRush && t.live < t.base/2
+}
+
+func (t *trimmer) armLocked() {
+	t.seen = t.live
+	t.timer = time.AfterFunc(trimAfter, t.trim)
 }
 
 // trim collects, so it is seldom called.
 func (t *trimmer) trim() {
 	t.mu.Lock()
-	t.timer, t.peak = nil, t.live
-	stopped := t.stopped
-	t.mu.Unlock()
-	if !stopped {
-		t.free()
+	t.timer = nil
+	moved := max(t.live-t.seen, t.seen-t.live) > t.seen/10
+	switch {
+	case t.stopped || !t.rushed():
+		t.mu.Unlock()
+		return
+	case moved: // it goes on
+		t.armLocked()
+		t.mu.Unlock()
+		return
 	}
+	t.base = t.live
+	t.mu.Unlock()
+	t.free()
 }
 
 // stop ends it. A trim that has begun goes on: it touches nothing of ours.

@@ -20,26 +20,42 @@ func TestTrim(t *testing.T) {
 			for range end {
 				tr.closed(stack.Flow{})
 			}
-			time.Sleep(trimAfter + 1)
+			time.Sleep(trimAfter / 2)
 			synctest.Wait()
 		}
-		for _, step := range []struct{ open, end, trims int }{
-			{trimAbove - 1, trimAbove - 1, 0}, // no rush
-			{trimAbove, trimAbove / 2, 0},     // half of one is still there
-			{0, 1, 1},                         // no more
-			{0, trimAbove/2 - 1, 1},           // the rest is no rush of its own
-			{2 * trimAbove, 2 * trimAbove, 2}, // another
+		quiet := func() { time.Sleep(10 * trimAfter); synctest.Wait() }
+		for i, step := range []struct{ open, end, trims int }{
+			{trimRush - 1, trimRush - 1, 0},     // no rush
+			{trimRush, 0, 1},                    // one
+			{0, trimRush / 2, 1},                // half of it is still there
+			{0, 1, 2},                           // no more
+			{trimRush, trimRush, 2},             // short connections
+			{9 * trimRush, 0, 3},                // another
+			{0, 9*trimRush + trimRush/2 - 1, 4}, // its end
 		} {
 			flows(step.open, step.end)
+			quiet()
 			if n != step.trims {
-				t.Errorf("after %+v: %d trims", step, n)
+				t.Errorf("step %d: %d trims, want %d", i, n, step.trims)
 			}
 		}
-		tr.opened(stack.Flow{})
-		flows(trimAbove, trimAbove)
+		for range 20 { // one that goes on
+			flows(trimRush, 0)
+			if n != 4 {
+				t.Fatal("trimmed in the middle of a rush")
+			}
+			if tr.live > 9*trimRush {
+				break // a tenth more is not much any more
+			}
+		}
+		quiet()
+		if n != 5 {
+			t.Errorf("%d trims after a long rush", n)
+		}
+		flows(0, tr.live)
 		tr.stop()
-		flows(trimAbove, trimAbove)
-		if n != 3 {
+		quiet()
+		if n != 5 {
 			t.Errorf("%d trims, the last after the end", n)
 		}
 	})

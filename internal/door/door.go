@@ -77,7 +77,7 @@ func (d *Door) check(p *packet.Packet, b []byte, verify bool) drop.Cause {
 		return drop.ForeignSource
 	}
 	// Only datagrams have a meaning for many: a connection has two ends.
-	if p.Proto != packet.UDP && p.Proto != packet.ICMPv4 && p.Proto != packet.ICMPv6 && d.toMany(p.Dst) {
+	if p.Proto != packet.UDP && p.Proto != packet.ICMPv4 && p.Proto != packet.ICMPv6 && d.ToMany(p.Dst) {
 		return drop.Multicast
 	}
 	if verify && !p.ChecksumOK() {
@@ -89,8 +89,9 @@ func (d *Door) check(p *packet.Packet, b []byte, verify bool) drop.Cause {
 	return cause
 }
 
-// toMany reports whether a is a multicast or broadcast address.
-func (d *Door) toMany(a netip.Addr) bool {
+// ToMany reports whether a is a multicast or broadcast address: what is sent there is
+// answered with no error, and no echo (RFC 1122 3.2.2).
+func (d *Door) ToMany(a netip.Addr) bool {
 	return a.IsMulticast() || a == broadcast4 || slices.Contains(d.broadcasts, a)
 }
 

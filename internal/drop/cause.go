@@ -68,6 +68,7 @@ const (
 	// ICMP.
 
 	ICMPNoFlow        // error that quotes no flow of ours
+	ICMPStranger      // "port unreachable" and the like from another host than the one it is about
 	ICMPSequence      // error that quotes a sequence number never sent (RFC 5927)
 	ICMPMTU           // "too big" below the minimum or not below the present MTU
 	ICMPRate          // too many from one source, or out of our own rate
@@ -165,6 +166,7 @@ var names = [count]string{
 	OwnAddressUnreachable:  "own_address_unreachable",
 
 	ICMPNoFlow:        "icmp_no_flow",
+	ICMPStranger:      "icmp_stranger",
 	ICMPSequence:      "icmp_sequence",
 	ICMPMTU:           "icmp_mtu",
 	ICMPRate:          "icmp_rate",

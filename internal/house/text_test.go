@@ -2,6 +2,7 @@ package house
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -54,6 +55,38 @@ func TestNoBannedWords(t *testing.T) {
 				t.Errorf("%s:%d: %q does not belong in the tree", name, i+1, word)
 			}
 		}
+	}
+}
+
+// conflict is what a merge leaves behind that nobody has finished.
+var conflict = regexp.MustCompile(`(?m)^(<{7}|>{7}|\|{7}) `)
+
+func TestNoConflictMarkers(t *testing.T) {
+	for _, side := range []string{"<", "|", ">"} {
+		if !conflict.MatchString("x\n" + strings.Repeat(side, 7) + " branch\n") {
+			t.Errorf("a marker of %s is not found", side)
+		}
+	}
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error { // nested modules, too
+		switch {
+		case err != nil:
+			return err
+		case d.Name() == ".git" && d.IsDir():
+			return filepath.SkipDir
+		case !d.Type().IsRegular():
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if at := conflict.FindIndex(text); at != nil && bytes.IndexByte(text, 0) < 0 { // text
+			t.Errorf("%s:%d: a merge conflict", name, 1+bytes.Count(text[:at[0]], []byte("\n")))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

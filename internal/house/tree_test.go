@@ -78,7 +78,7 @@ func load(t *testing.T) *tree {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || name == ".git" { // in a worktree it is a file
 			return nil
 		}
 		tr.files = append(tr.files, name)

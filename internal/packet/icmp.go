@@ -173,6 +173,8 @@ type ICMPError struct {
 	// Src and Dst are those of the quoted packet: Src is our end. The ports are 0
 	// when it is neither TCP nor UDP.
 	Src, Dst netip.AddrPort
+	// From is who sent the error.
+	From netip.Addr
 	// MTU is that of the link which was too small, for [TooBig] only, as the sender
 	// says: it may be anything from 0 on.
 	MTU int
@@ -205,6 +207,7 @@ func ParseICMPError(p *Packet) (e ICMPError, ok bool) {
 	e = ICMPError{
 		Src:   netip.AddrPortFrom(q.src, 0),
 		Dst:   netip.AddrPortFrom(q.dst, 0),
+		From:  p.Src,
 		Kind:  kindOf(p.Version, p.ICMPType, p.ICMPCode),
 		Type:  p.ICMPType,
 		Code:  p.ICMPCode,

@@ -47,6 +47,7 @@ func TestICMPErrorRoundTrip(t *testing.T) {
 					}
 					e, ok := ParseICMPError(p)
 					wantError := ICMPError{
+						From: router,
 						Kind: tt.kind, Type: want[0], Code: want[1], MTU: mtu, Src: src, Dst: dst, Proto: proto,
 					}
 					if proto == TCP {

@@ -41,7 +41,9 @@ type Direction struct {
 	// Duplicate is the probability that a packet comes twice in a row. Default: 0.
 	Duplicate float64
 	// Corrupt is the probability that one bit of a packet, headers included, is
-	// flipped; a checksum finds that, always. Default: 0.
+	// flipped. A checksum finds that if it covers the bit: none covers the hop limit,
+	// traffic class and flow label of IPv6, nor a UDP datagram over IPv4 that has
+	// none. Default: 0.
 	Corrupt float64
 
 	// Delay is what every packet takes. Default: 0.
