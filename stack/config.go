@@ -70,6 +70,14 @@ type Config struct {
 	// without. Default: 1 GiB. Negative: no limit.
 	MemoryLimit int64
 
+	// Shards is how many engines share the TCP connections; the 4-tuple of a
+	// connection says whose it is. Engines share no locks, but one goroutine reads
+	// the conn for all of them, and on two processors one engine is as fast as
+	// several: measure before you use it. Each costs some 45 KiB and as many
+	// goroutines as GOMAXPROCS was when Run began (Stats.Workers). Default: 1, at
+	// most 64.
+	Shards int
+
 	// Resolver turns names into addresses for DialContext; *net.Resolver and
 	// the result of DNS are Resolvers. Default: nil, names are refused, because
 	// the host's resolver would ask outside the packet conn.
@@ -201,6 +209,9 @@ func (c *Config) validate(caps l3conn.Caps) error {
 	if c.ICMP.EchoQueue < 0 || c.ICMP.EchoQueue > maxEchoQueue {
 		return fmt.Errorf("stack: Config.ICMP.EchoQueue is %d, must be 0 to %d", c.ICMP.EchoQueue, maxEchoQueue)
 	}
+	if c.Shards < 0 || c.Shards > maxShards {
+		return fmt.Errorf("stack: Config.Shards is %d, must be 0 to %d", c.Shards, maxShards)
+	}
 	if c.MemoryLimit > 0 && c.MemoryLimit < minMemory {
 		return fmt.Errorf("stack: Config.MemoryLimit is %d, must be at least %d", c.MemoryLimit, int64(minMemory))
 	}
@@ -209,6 +220,9 @@ func (c *Config) validate(caps l3conn.Caps) error {
 
 // maxEchoQueue bounds what pings of 64 KiB can hold to 64 MiB.
 const maxEchoQueue = 1024
+
+// maxShards bounds the goroutines of engines; more shards than processors bring nothing.
+const maxShards = 64
 
 // minMemory is room for a handful of streams; less is surely a mistake.
 const minMemory = 256 << 10
@@ -237,6 +251,9 @@ func (c *Config) resolve(conn l3conn.Conn) (Config, error) {
 	}
 	if r.MTU == 0 {
 		r.MTU = l3conn.DefaultMTU
+	}
+	if r.Shards == 0 {
+		r.Shards = 1
 	}
 	if r.SourceKey == nil {
 		r.SourceKey = limit.DefaultKey

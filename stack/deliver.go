@@ -105,7 +105,7 @@ func (s *Stack) check(p *packet.Packet, in *link.Packet) drop.Cause {
 }
 
 // fragment gives a fragment to the engine's reassembly, if there is room for it.
-func (s *Stack) fragment(engine *netstack.Engine, p *packet.Packet) {
+func (s *Stack) fragment(engine *netstack.Shards, p *packet.Packet) {
 	if cause := s.fragments.admit(p); cause != drop.None {
 		s.drops.Add(cause)
 		return

@@ -29,7 +29,7 @@ func TestEndRaces(t *testing.T) {
 		ran := make(chan error, 2)
 		for i, conn := range []l3conn.Conn{x, y} {
 			traces[i] = newTraced()
-			cfg := Config{Addrs: clientAddrs, Trace: traces[i].trace(), TCP: tcp.Config{LazyHandshake: round%2 == 0}, UDP: udp.Config{Mapping: udp.PerFlow}}
+			cfg := Config{Addrs: clientAddrs, Shards: shards, Trace: traces[i].trace(), TCP: tcp.Config{LazyHandshake: round%2 == 0}, UDP: udp.Config{Mapping: udp.PerFlow}}
 			if i == 1 {
 				cfg.Addrs = serverAddrs
 			}

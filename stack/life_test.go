@@ -23,6 +23,8 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 		{Config{MTU: 1279, Addrs: serverAddrs}, "Config.MTU is 1279"},
 		{Config{MTU: 9000}, "Config.MTU is 9000, but the conn carries 1500"},
 		{Config{MemoryLimit: 5}, "Config.MemoryLimit is 5"},
+		{Config{Shards: -1}, "Config.Shards is -1"},
+		{Config{Shards: 65}, "Config.Shards is 65"},
 		{Config{ICMP: ICMPConfig{Echo: 9}}, "Config.ICMP.Echo is 9"},
 		{Config{TCP: tcp.Config{HopLimit: 300}}, "Config.HopLimit is 300"},
 	} {

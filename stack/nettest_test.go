@@ -56,7 +56,7 @@ func pipeMaker(lazy bool, pipe func() (x, y l3conn.Conn), buffer int) nettest.Ma
 
 // stacks is pairOn for callers without a testing.TB at hand.
 func stacks(x, y l3conn.Conn, cfg Config) (client, server *Stack, stop func(), err error) {
-	cfg.Addrs = clientAddrs
+	cfg.Addrs, cfg.Shards = clientAddrs, shards
 	if client, err = New(x, &cfg); err != nil {
 		return nil, nil, nil, err
 	}

@@ -37,6 +37,7 @@ func run(t testing.TB, s *Stack) *Stack {
 // newStack returns a Stack on conn that runs until the test ends.
 func newStack(t testing.TB, conn l3conn.Conn, cfg Config) *Stack {
 	t.Helper()
+	cfg.Shards = shards
 	s, err := New(conn, &cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,7 @@ func (s *Stack) Run(ctx context.Context) error {
 
 // finish takes everything down, in the order in which nobody waits for somebody
 // who is gone: no packet in, no flow, no engine, no packet out.
-func (s *Stack) finish(engine *netstack.Engine, cancel context.CancelFunc, g *errgroup.Group, reader, writer <-chan struct{}) {
+func (s *Stack) finish(engine *netstack.Shards, cancel context.CancelFunc, g *errgroup.Group, reader, writer <-chan struct{}) {
 	s.gate.Lock()
 	s.shut = true
 	s.gate.Unlock()

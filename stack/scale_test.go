@@ -102,7 +102,8 @@ func idle(t *testing.T, n, rounds int) (first, last float64, goroutines int) {
 	return first, last, goroutines
 }
 
-// hold opens n connections from c to as many addresses and returns both ends.
+// hold opens n connections from c to as many even addresses and returns both ends, the
+// dialled ones first.
 func hold(t *testing.T, c *Stack, streams <-chan *tcp.Stream, n int) []*tcp.Stream {
 	t.Helper()
 	accepted := make(chan []*tcp.Stream)
@@ -119,7 +120,7 @@ func hold(t *testing.T, c *Stack, streams <-chan *tcp.Stream, n int) []*tcp.Stre
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < n; i += workers {
-				to := netip.AddrFrom4([4]byte{198, 18 + byte(i>>16), byte(i >> 8), byte(i)})
+				to := netip.AddrFrom4([4]byte{198, 18 + byte(i>>15), byte(i >> 7), byte(i << 1)})
 				conn, err := c.DialContext(background, "tcp", netip.AddrPortFrom(to, 80).String())
 				if err != nil {
 					t.Errorf("%v: %v", to, err)

@@ -43,7 +43,7 @@ type Stack struct {
 	fragments reassembly
 
 	// engine is built by Run; started is closed once it may be used.
-	engine  atomic.Pointer[netstack.Engine]
+	engine  atomic.Pointer[netstack.Shards]
 	started chan struct{}
 
 	// closing is closed when the end begins, done when Run has returned or
@@ -179,7 +179,7 @@ func (s *Stack) Close() error {
 }
 
 // ready waits until the Stack runs. It fails with the cause of its end.
-func (s *Stack) ready(ctx context.Context) (*netstack.Engine, error) {
+func (s *Stack) ready(ctx context.Context) (*netstack.Shards, error) {
 	select {
 	case <-s.started:
 	case <-s.closing:

@@ -28,6 +28,10 @@ type Stats struct {
 	// Memory is what is granted to buffers, in bytes.
 	Memory budget.Usage
 
+	// Workers is the number of goroutines that the engines keep for incoming TCP
+	// segments: Config.Shards times GOMAXPROCS; 0 before Run.
+	Workers int
+
 	// Abandoned is the number of goroutines left in a call of a conn that has
 	// neither deadlines nor Close, after the Stack's end.
 	Abandoned int
@@ -45,6 +49,7 @@ func (s *Stack) Stats() Stats {
 		Memory:   s.budget.Snapshot(),
 	}
 	if engine := s.engine.Load(); engine != nil { // what the engine drops, it counts itself
+		st.Workers = engine.Workers()
 		for cause, n := range map[drop.Cause]uint64{
 			drop.TransportUndelivered: engine.Undelivered(),
 			drop.FragmentRefused:      engine.FragmentsRefused(),

@@ -69,9 +69,9 @@ func (t *tcpSide) spawn(f func()) {
 	}
 }
 
-// newEngine builds the engine of a Stack that begins to run.
-func (s *Stack) newEngine() (*netstack.Engine, error) {
-	return netstack.New(netstack.Config{
+// newEngine builds the engines of a Stack that begins to run.
+func (s *Stack) newEngine() (*netstack.Shards, error) {
+	return netstack.NewShards(s.cfg.Shards, netstack.Config{
 		Link: s.link, Handler: engineHandler{s},
 		Congestion: s.cfg.TCP.Congestion.String(), RACK: s.cfg.TCP.Recovery == tcp.RACK,
 		TimeWait: s.cfg.TCP.TimeWait, FinWait2: finWait2, MaxRetries: maxRetries,
@@ -123,7 +123,7 @@ func (s *Stack) stopSides() {
 }
 
 // dial opens a stream from local to remote.
-func (t *tcpSide) dial(ctx context.Context, engine *netstack.Engine, local, remote netip.AddrPort) (net.Conn, error) {
+func (t *tcpSide) dial(ctx context.Context, engine *netstack.Shards, local, remote netip.AddrPort) (net.Conn, error) {
 	size, ok := t.env.Budget.Start()
 	if !ok {
 		return nil, syscall.ENOBUFS

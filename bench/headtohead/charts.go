@@ -20,7 +20,8 @@ import (
 var (
 	colours = map[string]color.Color{
 		"ours": color.RGBA{R: 213, G: 94, A: 255}, "ours-1": color.RGBA{R: 230, G: 159, A: 255}, "ours-all": color.RGBA{R: 230, G: 159, A: 255},
-		"proxy-1": color.RGBA{R: 150, G: 150, B: 150, A: 255}, "proxy": color.RGBA{R: 95, G: 95, B: 95, A: 255},
+		"ours-workers": color.RGBA{A: 255},
+		"proxy-1":      color.RGBA{R: 150, G: 150, B: 150, A: 255}, "proxy": color.RGBA{R: 95, G: 95, B: 95, A: 255},
 		"tun2socks": color.RGBA{G: 114, B: 178, A: 255}, "sing-box": color.RGBA{R: 86, G: 180, B: 233, A: 255},
 		"pasta": color.RGBA{G: 158, B: 115, A: 255}, "slirp4netns": color.RGBA{R: 204, G: 121, B: 167, A: 255},
 	}

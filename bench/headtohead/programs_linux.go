@@ -50,6 +50,10 @@ func programs(self, source, dir string) []*program {
 			start: tunnel(tun2socks(ours), fmt.Sprint("GOMAXPROCS=", runtime.NumCPU())),
 		},
 		{
+			name: "ours-workers", network: serverNet, prepare: build,
+			start: tunnel(tun2socks(ours, "-workers", strconv.Itoa(runtime.NumCPU()))),
+		},
+		{
 			name: "tun2socks", network: serverNet,
 			prepare: module("github.com/xjasonlyu/tun2socks/v2", "v2.6.0", "", "", bin("tun2socks")),
 			start:   tunnel(tun2socks(bin("tun2socks"))),
@@ -77,10 +81,11 @@ func installed(name string) func(context.Context, string) error {
 }
 
 // tun2socks is the command line that two programs share.
-func tun2socks(path string) func(w *world) (*exec.Cmd, error) {
+func tun2socks(path string, more ...string) func(w *world) (*exec.Cmd, error) {
 	return func(w *world) (*exec.Cmd, error) {
-		return exec.Command(path, "-device", "tun://"+tunName, "-mtu", strconv.Itoa(w.mtu), "-proxy", "direct://",
-			"-loglevel", "error"), nil
+		args := append([]string{"-device", "tun://" + tunName, "-mtu", strconv.Itoa(w.mtu), "-proxy", "direct://",
+			"-loglevel", "error"}, more...)
+		return exec.Command(path, args...), nil
 	}
 }
 

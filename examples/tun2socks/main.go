@@ -11,6 +11,11 @@
 //
 // SIGTERM and SIGINT end it: no new flows are taken, those that are open have
 // -drain to finish, and it exits with 0. A second signal ends it at once.
+//
+// On Linux with more than two processors, -workers N shares the interface out to N
+// processes of one thread each. The kernel gives each connection to one of them, and
+// every UDP address pair to one: what a client sends to different hosts may leave by
+// different upstream ports.
 package main
 
 import (
@@ -61,7 +66,12 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, version())
 		return 0
 	}
-	if err := serve(ctx, o, stderr); err != nil {
+	if o.workers > 1 {
+		err = serveWorkers(ctx, o, args, stderr)
+	} else {
+		err = serve(ctx, o, stderr)
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "tun2socks:", err)
 		return exitFailed
 	}

@@ -23,8 +23,13 @@ type options struct {
 	mark    uint32
 	level   slog.Level
 	drain   time.Duration
+	workers int
+	queue   int // descriptor of the interface's queue that this worker serves; 0: it is none
 	version bool
 }
+
+// maxWorkers is how many queues a TUN interface of Linux has at most.
+const maxWorkers = 256
 
 // silent is above every level that is logged.
 const silent = slog.LevelError + 4
@@ -77,6 +82,8 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 		return nil
 	})
 	f.DurationVar(&o.drain, "drain", 10*time.Second, "how `long` open connections may go on after SIGTERM or SIGINT")
+	f.IntVar(&o.workers, "workers", 1, "`number` of processes that share the interface's traffic, one thread each (Linux)")
+	f.IntVar(&o.queue, "queue", 0, "serve the open queue with this `descriptor` until standard input ends: how workers are started")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	f.Usage = func() {} // a mistake needs one line, not the help
 	if err := f.Parse(args); err != nil {
@@ -101,6 +108,10 @@ func (o *options) check(rest []string) error {
 		return errors.New("-device is missing")
 	case o.mtu != 0 && (o.mtu < tun.MinMTU6 || o.mtu > tun.MaxMTU):
 		return fmt.Errorf("invalid value %d for flag -mtu: want %d to %d", o.mtu, tun.MinMTU6, tun.MaxMTU)
+	case o.workers < 1 || o.workers > maxWorkers:
+		return fmt.Errorf("invalid value %d for flag -workers: want 1 to %d", o.workers, maxWorkers)
+	case o.queue < 0:
+		return fmt.Errorf("invalid value %d for flag -queue: negative", o.queue)
 	case o.drain < 0:
 		return fmt.Errorf("invalid value %v for flag -drain: negative", o.drain)
 	}

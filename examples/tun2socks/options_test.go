@@ -16,6 +16,9 @@ func TestWrongCommandLines(t *testing.T) {
 		{"-device a -fwmark x", "a number of 32 bits"},
 		{"-device a -loglevel loud", "want debug, info"},
 		{"-device a -drain -1s", "negative"},
+		{"-device a -workers 0", "want 1 to 256"},
+		{"-device a -workers 257", "want 1 to 256"},
+		{"-device a -queue -3", "negative"},
 		{"-device a b", `unexpected argument "b"`},
 		{"-nothing", "not defined"},
 	} {
@@ -29,11 +32,11 @@ func TestWrongCommandLines(t *testing.T) {
 
 func TestRightCommandLine(t *testing.T) {
 	o, err := parseOptions(strings.Fields("-device tun://tun7 -proxy direct:// -mtu 9000 -interface eth0 -fwmark 0x1f "+
-		"-loglevel silent -drain 3s"), nil)
+		"-loglevel silent -drain 3s -workers 4"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (options{device: "tun7", mtu: 9000, via: "eth0", mark: 31, level: silent, drain: 3e9}); *o != want {
+	if want := (options{device: "tun7", mtu: 9000, via: "eth0", mark: 31, level: silent, drain: 3e9, workers: 4}); *o != want {
 		t.Errorf("got %+v, want %+v", *o, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,9 +19,13 @@ import (
 // or until the interface fails.
 func serve(ctx context.Context, o *options, log io.Writer) (err error) {
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: o.level}))
-	device, err := tun.Open(&tun.Config{Name: o.device, MTU: o.mtu})
+	device, err := open(o)
 	if err != nil {
 		return err
+	}
+	if o.queue > 0 {
+		logger = logger.With("pid", os.Getpid())
+		ctx = untilEOF(ctx)
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	cfg := &stack.Config{Logger: logger}
@@ -48,6 +53,24 @@ func serve(ctx context.Context, o *options, log io.Writer) (err error) {
 		drain(s, o, logger)
 	}
 	return g.Wait()
+}
+
+// open opens the interface, or takes over the queue that a worker has been given.
+func open(o *options) (*tun.Device, error) {
+	if o.queue > 0 {
+		return tun.FromFD(o.queue, o.mtu)
+	}
+	return tun.Open(&tun.Config{Name: o.device, MTU: o.mtu})
+}
+
+// untilEOF is ctx, ended when standard input ends. Its goroutine ends with the process.
+func untilEOF(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, os.Stdin) // an error is an end, too
+	}()
+	return ctx
 }
 
 // drain ends s. Flows that had to be reset are no failure: whoever set -drain has

@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +32,12 @@ const (
 // TestForwardsAndDrains fetches through the program, and stops it in the middle of
 // the last fetch, which comes to its end nevertheless.
 func TestForwardsAndDrains(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("workers=%d", workers), func(t *testing.T) { forwardsAndDrains(t, workers) })
+	}
+}
+
+func forwardsAndDrains(t *testing.T, workers int) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
@@ -59,12 +68,19 @@ func TestForwardsAndDrains(t *testing.T) {
 	}
 	t.Cleanup(func() { web.Close() })
 
-	program, log := here.program(t, "-device", "tun://t2s0", "-mtu", "1500", "-proxy", "direct://", "-loglevel", "info")
-	log.await(t, "serving")
+	program, log := here.program(t, "-device", "tun://t2s0", "-mtu", "1500", "-proxy", "direct://", "-loglevel", "info", "-workers", fmt.Sprint(workers))
+	for range workers {
+		log.await(t, "serving")
+	}
 	here.ip(t, "link set t2s0 netns "+there.path())
 	there.ip(t, "link set lo up", "addr add 198.18.0.1/30 dev t2s0", "addr add fd00::1/64 dev t2s0 nodad",
 		"link set t2s0 up", "route add default dev t2s0", "route add ::/0 dev t2s0")
 
+	for range 4 { // so that every worker, most likely, has one
+		if got := there.fetch(t, "http://"+srv4+"/"); got != want {
+			t.Errorf("SHA-256 %s, want %s", got, want)
+		}
+	}
 	for _, host := range []string{srv4, "[" + srv6 + "]"} {
 		if got := there.fetch(t, "http://"+host+"/"); got != want {
 			t.Errorf("%s: SHA-256 %s, want %s", host, got, want)
@@ -85,6 +101,50 @@ func TestForwardsAndDrains(t *testing.T) {
 	if err := program.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit code 0", err)
 	}
+}
+
+// TestWorkersEndTogether kills one of three workers: the others end, and the program
+// fails.
+func TestWorkersEndTogether(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make network namespaces")
+	}
+	program, log := newNetNS(t).program(t, "-device", "tun://t2s0", "-workers", "3")
+	for range 3 {
+		log.await(t, "serving")
+	}
+	workers := children(t, program.Process.Pid)
+	if len(workers) != 3 {
+		t.Fatalf("the workers are %v", workers)
+	}
+	if err := syscall.Kill(workers[1], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	log.drain() // to its end, which is when all have closed it
+	var exit *exec.ExitError
+	if err := program.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("a worker was killed: %v, want exit code %d", err, exitFailed)
+	}
+}
+
+// children lists the processes that pid has started.
+func children(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		b, _ := os.ReadFile(name) // a thread that has just ended has none
+		for field := range strings.FieldsSeq(string(b)) {
+			n, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, n)
+		}
+	}
+	return pids
 }
 
 // netns is a network namespace, there as long as its file is open.

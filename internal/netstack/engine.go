@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"io"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,9 @@ type Engine struct {
 	stack    *gstack.Stack
 	dispatch [2]gstack.TransportDispatcher // v4, v6: the engine's own, unwrapped
 	flows    *flowTable
-	ports    ports
+	ports    *ports
+	shard    shard
+	workers  int           // goroutines of the engine's TCP for incoming segments
 	late     atomic.Uint64 // reassemblies that ran out of time
 	port     *linkEndpoint
 	acks     acks
@@ -102,10 +105,17 @@ type Engine struct {
 
 // New builds an engine; it starts goroutines, which Close ends.
 func New(cfg Config) (*Engine, error) {
+	return newEngine(cfg, shard{}, &ports{seed: maphash.MakeSeed()})
+}
+
+// newEngine builds one of several engines, which share ports.
+func newEngine(cfg Config, place shard, free *ports) (*Engine, error) {
 	e := &Engine{
 		cfg:       cfg,
 		flows:     newFlowTable(),
-		ports:     ports{seed: maphash.MakeSeed()},
+		ports:     free,
+		shard:     place,
+		workers:   runtime.GOMAXPROCS(0), // as the engine's TCP does at its start
 		greeting:  make(chan struct{}, 1),
 		answerers: make(map[answererKey]*answerer),
 		answers:   make(map[tuple]*answer),

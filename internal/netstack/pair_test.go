@@ -15,10 +15,11 @@ import (
 	"l3extract/l3conn"
 )
 
-// host is one engine on one end of a pipe, with the least of a stack around it.
+// host is one end of a pipe with the least of a stack around its engines.
 type host struct {
 	t      *testing.T
-	engine *Engine
+	all    *Shards
+	engine *Engine // the first
 	link   *link.Link
 	drops  drop.Counters
 	door   *door.Door
@@ -48,7 +49,7 @@ func (h *host) Reassembled(raw []byte) {
 		return
 	}
 	if h.whole.Proto == packet.TCP {
-		h.engine.DeliverTCP(&h.whole)
+		h.all.DeliverTCP(&h.whole)
 		return
 	}
 	select {
@@ -62,25 +63,31 @@ func (h *host) deliver(b []byte) {
 	case c != drop.None:
 		h.drops.Add(c)
 	case h.pkt.Fragment || h.pkt.Options:
-		h.engine.DeliverIP(&h.pkt)
+		h.all.DeliverIP(&h.pkt)
 	default:
-		h.engine.DeliverTCP(&h.pkt)
+		h.all.DeliverTCP(&h.pkt)
 	}
 }
 
 func newHost(t *testing.T, conn l3conn.Conn, mtu int) *host {
 	t.Helper()
+	return newHostOf(t, conn, mtu, 1)
+}
+
+func newHostOf(t *testing.T, conn l3conn.Conn, mtu, engines int) *host {
+	t.Helper()
 	h := &host{t: t, syns: make(chan *SYN, 64), others: make(chan []byte, 64),
 		door: door.New(door.Config{VerifyChecksums: true})}
 	h.link = link.New(link.Config{Conn: conn, MTU: mtu, Drops: &h.drops, Granted: func() int64 { return 1 << 30 }})
 	var err error
-	h.engine, err = New(Config{
+	h.all, err = NewShards(engines, Config{
 		Link: h.link, Handler: h, Congestion: "reno", TimeWait: time.Second, FinWait2: 5 * time.Second,
 		MaxRetries: 8, ReceiveBuffer: 64 << 10, SendBuffer: 64 << 10,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.engine = h.all.engines[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -92,7 +99,7 @@ func newHost(t *testing.T, conn l3conn.Conn, mtu int) *host {
 	})
 	wg.Go(func() { h.link.Write(ctx) })
 	t.Cleanup(func() {
-		h.engine.Close()
+		h.all.Close()
 		h.link.Stop()
 		cancel()
 		h.link.Unblock(true)

@@ -19,7 +19,8 @@ const (
 // ports chooses the local ports of dials as RFC 6056, 3.3.3 describes: nobody can
 // guess the next one for a destination, and one comes again only after all others.
 // The engine's own choice is random, and with no TIME-WAIT a port that comes again
-// at once meets what is left of the connection before at the other end.
+// at once meets what is left of the connection before at the other end. Engines that
+// share a link share it; each takes the ports that make a connection its own.
 type ports struct {
 	seed maphash.Seed
 	next atomic.Uint32
@@ -34,6 +35,9 @@ func (p *ports) bind(ep *Endpoint, local, remote netip.AddrPort) error {
 	offset := uint32(maphash.Comparable(p.seed, remote))
 	for range n {
 		at := netip.AddrPortFrom(local.Addr(), uint16(firstPort+(offset+p.next.Add(1))%n))
+		if !ep.engine.shard.owns(at, remote) {
+			continue
+		}
 		err := ep.ep.Bind(fullAddressOf(at))
 		if _, taken := err.(*gtcpip.ErrPortInUse); !taken {
 			return bindError(at, err)
