@@ -84,7 +84,7 @@ func TestNoHandshakeTimeout(t *testing.T) {
 		time.Sleep(engineLimit - 1)
 		synctest.Wait()
 		r.held(1, 1, 1)
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		r.held(0, 0, 0)
 		r.counted(drop.HandshakeTimeout, 1)

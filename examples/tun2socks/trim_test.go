@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,9 @@ import (
 func TestTrim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		tr := &trimmer{free: func() { n++ }}
+		var mu sync.Mutex
+		tr := &trimmer{free: func() { mu.Lock(); defer mu.Unlock(); n++ }}
+		trims := func() int { mu.Lock(); defer mu.Unlock(); return n }
 		flows := func(open, end int) {
 			for range open {
 				tr.opened(stack.Flow{})
@@ -35,13 +38,13 @@ func TestTrim(t *testing.T) {
 		} {
 			flows(step.open, step.end)
 			quiet()
-			if n != step.trims {
+			if n := trims(); n != step.trims {
 				t.Errorf("step %d: %d trims, want %d", i, n, step.trims)
 			}
 		}
 		for range 20 { // one that goes on
 			flows(trimRush, 0)
-			if n != 4 {
+			if trims() != 4 {
 				t.Fatal("trimmed in the middle of a rush")
 			}
 			if tr.live > 9*trimRush {
@@ -49,13 +52,13 @@ func TestTrim(t *testing.T) {
 			}
 		}
 		quiet()
-		if n != 5 {
+		if n := trims(); n != 5 {
 			t.Errorf("%d trims after a long rush", n)
 		}
 		flows(0, tr.live)
 		tr.stop()
 		quiet()
-		if n != 5 {
+		if n := trims(); n != 5 {
 			t.Errorf("%d trims, the last after the end", n)
 		}
 	})
