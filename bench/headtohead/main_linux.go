@@ -116,8 +116,8 @@ func parse(args []string) (*comparison, error) {
 	}
 	c.only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
 	// For what a connection leaves behind, and the program's own start, to be over.
-	c.settleFor = 10 * time.Second
-	c.conns = []int{1000, 9000} // a process may open 20 000 files on many systems, and a proxy needs two for each
+	c.settleFor = 30 * time.Second // beyond the time-outs of connections that have ended: idle is idle
+	c.conns = []int{1000, 9000}    // a process may open 20 000 files on many systems, and a proxy needs two for each
 	for _, name := range c.only {
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("unknown measurement %q", name)

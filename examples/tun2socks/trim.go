@@ -19,6 +19,7 @@ type trimmer struct {
 	mu      sync.Mutex
 	live    int         // flows
 	base    int         // as many when memory was last given back
+	peak    int         // as many at most since
 	seen    int         // as many when the timer was set
 	timer   *time.Timer // nil: not set
 	stopped bool
@@ -46,14 +47,16 @@ func (t *trimmer) count(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.live += n
+	t.peak = max(t.peak, t.live)
 	if t.timer == nil && !t.stopped && t.rushed() {
 		t.armLocked()
 	}
 }
 
-// rushed reports whether the flows have become so many more, or half as many.
+// rushed reports whether the flows have become so many more, or less than half of so
+// many.
 func (t *trimmer) rushed() bool {
-	return t.live >= t.base+max(trimRush, t.base/2) || t.base >= trimRush && t.live < t.base/2
+	return t.live >= t.base+max(trimRush, t.base/2) || t.peak >= trimRush && t.live < t.peak/2
 }
 
 func (t *trimmer) armLocked() {
@@ -75,7 +78,7 @@ func (t *trimmer) trim() {
 		t.mu.Unlock()
 		return
 	}
-	t.base = t.live
+	t.base, t.peak = t.live, t.live
 	t.mu.Unlock()
 	t.free()
 }

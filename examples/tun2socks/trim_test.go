@@ -32,9 +32,10 @@ func TestTrim(t *testing.T) {
 			{trimRush, 0, 1},                    // one
 			{0, trimRush / 2, 1},                // half of it is still there
 			{0, 1, 2},                           // no more
-			{trimRush, trimRush, 2},             // short connections
-			{9 * trimRush, 0, 3},                // another
-			{0, 9*trimRush + trimRush/2 - 1, 4}, // its end
+			{1, 1, 2},                           // a short connection
+			{trimRush, trimRush, 3},             // a rush that has come and gone at once
+			{9 * trimRush, 0, 4},                // another
+			{0, 9*trimRush + trimRush/2 - 1, 5}, // its end
 		} {
 			flows(step.open, step.end)
 			quiet()
@@ -44,7 +45,7 @@ func TestTrim(t *testing.T) {
 		}
 		for range 20 { // one that goes on
 			flows(trimRush, 0)
-			if trims() != 4 {
+			if trims() != 5 {
 				t.Fatal("trimmed in the middle of a rush")
 			}
 			if tr.live > 9*trimRush {
@@ -52,13 +53,13 @@ func TestTrim(t *testing.T) {
 			}
 		}
 		quiet()
-		if n := trims(); n != 5 {
+		if n := trims(); n != 6 {
 			t.Errorf("%d trims after a long rush", n)
 		}
 		flows(0, tr.live)
 		tr.stop()
 		quiet()
-		if n := trims(); n != 5 {
+		if n := trims(); n != 6 {
 			t.Errorf("%d trims, the last after the end", n)
 		}
 	})
