@@ -33,7 +33,7 @@ func TestRate(t *testing.T) {
 // TestRateOfSources: what one source spends is missed by those alone that share its
 // key or its bucket.
 func TestRateOfSources(t *testing.T) {
-	r := NewRate(1, 5, nil)
+	r := NewRate(1, 200, nil) // more than the others can spend together
 	now := time.Unix(1000, 0)
 	for r.Allow(source4(0), now) {
 	}
