@@ -11,10 +11,12 @@ import (
 	"l3extract/l3conn"
 )
 
-// freed fails the test if what p points to is not collected soon.
+// freed fails the test if what p points to is not collected. It mostly is at once, but
+// not within 10 seconds on a machine that was very busy, once; what outlives the timers
+// of the engine's connections is a leak.
 func freed[T any](t *testing.T, name string, p weak.Pointer[T]) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); p.Value() != nil; runtime.GC() {
+	for deadline := time.Now().Add(2 * time.Minute); p.Value() != nil; runtime.GC() {
 		if time.Now().After(deadline) {
 			t.Errorf("%s is still in memory", name)
 			return
