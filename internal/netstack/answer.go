@@ -45,10 +45,14 @@ type answer struct {
 
 // ending is a RST that may have ended an answer.
 type ending struct {
-	id   tuple
-	seq  uint32 // of the peer's
-	ours bool   // the engine sent it: then it has
+	id    tuple
+	seq   uint32 // of the peer's
+	ours  bool   // the engine sent it: then it has, or is about to
+	tries int
 }
+
+// endingTries is how often an endpoint is looked at that the engine is about to end.
+const endingTries = 5
 
 const (
 	// backlog is a limit that the engine must not reach: with it would come SYN
@@ -347,6 +351,10 @@ func (e *Engine) endReset() {
 		e.mu.Unlock()
 		switch {
 		case a == nil:
+			continue
+		case r.ours && e.halfOpen(r.id.engine()) != nil && r.tries < endingTries:
+			r.tries++ // the engine sends first and ends then, or it was about an earlier request
+			time.AfterFunc(doomEvery, func() { e.resetSeen(r) })
 			continue
 		case r.ours && (e.flows.get(r.id) == nil || e.halfOpen(r.id.engine()) != nil):
 			continue // it was about an earlier request
