@@ -45,14 +45,16 @@ type answer struct {
 
 // ending is a RST that may have ended an answer.
 type ending struct {
-	id    tuple
-	seq   uint32 // of the peer's
-	ours  bool   // the engine sent it: then it has, or is about to
-	tries int
+	id   tuple
+	seq  uint32 // of the peer's
+	ours bool   // the engine sent it: then it has, or is about to
+	// until is how long an endpoint is waited for that the engine is about to end;
+	// zero at first.
+	until time.Time
 }
 
-// endingTries is how often an endpoint is looked at that the engine is about to end.
-const endingTries = 5
+// endingTime bounds that wait: the engine ends the endpoint right behind its RST.
+const endingTime = 50 * time.Millisecond
 
 const (
 	// backlog is a limit that the engine must not reach: with it would come SYN
@@ -194,8 +196,7 @@ func (e *Engine) greeter() {
 				e.established(tep.(*gtcp.Endpoint), wq)
 			}
 		}
-		e.endReset()
-		if doomed && again == nil {
+		if waits := e.endReset(); (doomed || waits) && again == nil {
 			again = time.After(doomEvery)
 		}
 	}
@@ -339,22 +340,29 @@ const maxEndings = 1 << 12
 
 // endReset ends the answers that resets have ended. Those that were established before
 // the reset came are no answers any more. The engine takes a RST of the peer's anywhere
-// in the window (RFC 9293, 3.5.3), and ends a request when it gets another SYN.
-func (e *Engine) endReset() {
+// in the window (RFC 9293, 3.5.3), and ends a request when it gets another SYN. waits
+// says that some are to be looked at again.
+func (e *Engine) endReset() (waits bool) {
 	e.endings.Lock()
 	all := e.ended
 	e.ended = nil
 	e.endings.Unlock()
+	now := time.Now()
 	for _, r := range all {
+		if r.until.IsZero() {
+			r.until = now.Add(endingTime)
+		}
 		e.mu.Lock()
 		a := e.answers[r.id]
 		e.mu.Unlock()
 		switch {
 		case a == nil:
 			continue
-		case r.ours && e.halfOpen(r.id.engine()) != nil && r.tries < endingTries:
-			r.tries++ // the engine sends first and ends then, or it was about an earlier request
-			time.AfterFunc(doomEvery, func() { e.resetSeen(r) })
+		case r.ours && e.halfOpen(r.id.engine()) != nil && now.Before(r.until):
+			e.endings.Lock() // the engine sends first and ends then, or it was about an earlier request
+			e.ended = append(e.ended, r)
+			e.endings.Unlock()
+			waits = true
 			continue
 		case r.ours && (e.flows.get(r.id) == nil || e.halfOpen(r.id.engine()) != nil):
 			continue // it was about an earlier request
@@ -367,6 +375,7 @@ func (e *Engine) endReset() {
 		e.flows.remove(a.id, e.flows.get(a.id))
 		a.done(nil, errReset)
 	}
+	return waits
 }
 
 // endAnswers ends all answers because the engine does.
