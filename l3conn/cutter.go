@@ -3,8 +3,9 @@ package l3conn
 import (
 	"encoding/binary"
 	"io"
-	"math/bits"
 	"syscall"
+
+	"l3extract/l3conn/checksum"
 )
 
 // Cutter cuts a [Segment] into the finished packets that it stands for, for a
@@ -69,7 +70,7 @@ func (c *Cutter) template() {
 		c.id = binary.BigEndian.Uint16(h[4:])
 		clear(h[2:6])
 		clear(h[10:12])
-		c.ipSum = uint32(onesSum(h[:int(h[0]&15)*4]))
+		c.ipSum = uint32(checksum.Sum(h[:int(h[0]&15)*4]))
 	}
 	if c.kind == SegmentUDP {
 		clear(l4[4:8])
@@ -79,7 +80,7 @@ func (c *Cutter) template() {
 		l4[13] = 0
 		clear(l4[16:18])
 	}
-	c.headerSum += uint32(onesSum(l4))
+	c.headerSum += uint32(checksum.Sum(l4))
 }
 
 // Next puts the next packet into b, which is memory of the caller's, and returns
@@ -121,13 +122,13 @@ func (c *Cutter) finish(b []byte) {
 	if b[0]>>4 == 4 {
 		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 		binary.BigEndian.PutUint16(b[4:], c.id)
-		binary.BigEndian.PutUint16(b[10:], ^fold(uint64(c.ipSum)+uint64(len(b))+uint64(c.id)))
+		binary.BigEndian.PutUint16(b[10:], ^checksum.Fold(uint64(c.ipSum)+uint64(len(b))+uint64(c.id)))
 		c.id++
 	} else {
 		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
 	}
 	l4, length := b[c.start:], uint64(len(b)-c.start)
-	s := uint64(c.headerSum) + length + uint64(onesSum(b[c.header:]))
+	s := uint64(c.headerSum) + length + uint64(checksum.Sum(b[c.header:]))
 	if c.kind == SegmentUDP {
 		binary.BigEndian.PutUint16(l4[4:], uint16(length))
 		s += length
@@ -142,11 +143,11 @@ func (c *Cutter) finish(b []byte) {
 		c.seq += uint32(len(b) - c.header)
 		c.flags &^= 0x80 // CWR is the first one's
 	}
-	putSum(b[c.field:], fold(s))
+	putSum(b[c.field:], checksum.Fold(s))
 }
 
 // finishSum turns the sum of the pseudo header into the checksum.
-func finishSum(b []byte, start, field int) { putSum(b[field:], onesSum(b[start:])) }
+func finishSum(b []byte, start, field int) { putSum(b[field:], checksum.Sum(b[start:])) }
 
 // putSum stores the checksum that belongs to a sum.
 func putSum(field []byte, sum uint16) {
@@ -155,46 +156,4 @@ func putSum(field []byte, sum uint16) {
 		s = 0xffff // the same number, but to UDP 0 means none
 	}
 	binary.BigEndian.PutUint16(field, s)
-}
-
-// onesSum is the ones' complement sum of b (RFC 1071), not inverted. Words may
-// be added in any byte order as long as the sum is turned at the end. Each block
-// has a chain of carries of its own: one through all takes twice as long.
-func onesSum(b []byte) uint16 {
-	var total, carries uint64
-	for len(b) >= 64 {
-		w := (*[64]byte)(b)
-		s, k := bits.Add64(binary.LittleEndian.Uint64(w[0:8]), binary.LittleEndian.Uint64(w[8:16]), 0)
-		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[16:24]), k)
-		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[24:32]), k)
-		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[32:40]), k)
-		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[40:48]), k)
-		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[48:56]), k)
-		s, k = bits.Add64(s, binary.LittleEndian.Uint64(w[56:64]), k)
-		total, k = bits.Add64(total, s, k)
-		carries += k
-		b = b[64:]
-	}
-	s, carry := bits.Add64(total, carries, 0)
-	for ; len(b) >= 8; b = b[8:] {
-		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(b), carry)
-	}
-	for ; len(b) >= 2; b = b[2:] {
-		s, carry = bits.Add64(s, uint64(binary.LittleEndian.Uint16(b)), carry)
-	}
-	if len(b) == 1 {
-		s, carry = bits.Add64(s, uint64(b[0]), carry)
-	}
-	s, carry = bits.Add64(s, 0, carry)
-	return bits.ReverseBytes16(fold(s + carry))
-}
-
-func fold(s uint64) uint16 {
-	for range 2 {
-		s = s>>32 + s&0xffffffff
-	}
-	for range 2 {
-		s = s>>16 + s&0xffff
-	}
-	return uint16(s)
 }

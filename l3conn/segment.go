@@ -3,6 +3,8 @@ package l3conn
 import (
 	"encoding/binary"
 	"syscall"
+
+	"l3extract/l3conn/checksum"
 )
 
 // Sizes within segments, in bytes.
@@ -179,8 +181,8 @@ func (s *Segment) ToPartial(size int) error {
 	if s.Kind == SegmentNone || s.Describe(size) != nil {
 		return syscall.EINVAL
 	}
-	pseudo := fold(uint64(pseudoSum(h, s.Kind)) + uint64(size-int(s.ChecksumStart)))
-	if state != ChecksumVerified && fold(uint64(pseudo)+uint64(s.sum(int(s.ChecksumStart), size))) != 0xffff {
+	pseudo := checksum.Fold(uint64(pseudoSum(h, s.Kind)) + uint64(size-int(s.ChecksumStart)))
+	if state != ChecksumVerified && checksum.Fold(uint64(pseudo)+uint64(s.sum(int(s.ChecksumStart), size))) != 0xffff {
 		s.Checksum = state
 		return syscall.EINVAL
 	}
@@ -197,12 +199,12 @@ func pseudoSum(h []byte, kind SegmentKind) uint32 {
 		proto = protoUDP
 	}
 	if h[0]>>4 == 4 {
-		return uint32(onesSum(h[12:20])) + proto
+		return uint32(checksum.Sum(h[12:20])) + proto
 	}
-	return uint32(onesSum(h[8:40])) + proto
+	return uint32(checksum.Sum(h[8:40])) + proto
 }
 
-// sum is onesSum of the bytes of s from start to end.
+// sum is checksum.Sum of the bytes of s from start to end.
 func (s *Segment) sum(start, end int) uint16 {
 	var total uint64
 	at, odd := 0, false
@@ -212,14 +214,14 @@ func (s *Segment) sum(start, end int) uint16 {
 		if from >= to {
 			continue
 		}
-		part := onesSum(p[from:to])
+		part := checksum.Sum(p[from:to])
 		if odd { // its bytes are the other halves of the words
 			part = part<<8 | part>>8
 		}
 		total += uint64(part)
 		odd = odd != ((to-from)%2 == 1)
 	}
-	return fold(total)
+	return checksum.Fold(total)
 }
 
 // at returns byte i of s, which is there.

@@ -11,6 +11,7 @@ import (
 
 	"l3extract/internal/drop"
 	"l3extract/internal/packet"
+	"l3extract/l3conn/checksum"
 )
 
 var (
@@ -52,7 +53,7 @@ func run(t testing.TB, kind SegmentKind, src, dst netip.AddrPort, n, size int) S
 	if kind == SegmentUDP {
 		proto = protoUDP
 	}
-	sum := fold(uint64(onesSum(addrs)) + uint64(proto) + uint64(len(b)-int(s.ChecksumStart)))
+	sum := checksum.Fold(uint64(checksum.Sum(addrs)) + uint64(proto) + uint64(len(b)-int(s.ChecksumStart)))
 	binary.BigEndian.PutUint16(b[s.ChecksumStart+s.ChecksumOffset:], sum)
 	return s
 }

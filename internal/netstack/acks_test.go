@@ -37,7 +37,7 @@ func connectByHand(t *testing.T) *byHand {
 	c.host.engine.Answer(forgedSYN(c.src.String(), c.dst.String()), EndpointOptions{}, func(ep *Endpoint, err error) { got <- result{ep, err} })
 	c.ack = readTCP(t, y).Seq + 1
 	c.send(packet.ACK, 0, "")
-	r := <-got
+	r := await(t, "the connection", got)
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
@@ -131,8 +131,7 @@ func TestUrgentAcknowledgements(t *testing.T) {
 func TestResetDropsAcknowledgement(t *testing.T) {
 	c := connectByHand(t)
 	c.send(packet.ACK|packet.PSH, 0, "?")
-	for c.ep.Buffered() == 0 { // bounded by the test's own time
-	}
+	until(t, "the segment", func() bool { return c.ep.Buffered() > 0 })
 	c.ep.Abort()
 	for {
 		p := readTCP(t, c.conn)
@@ -160,7 +159,7 @@ func TestAnswerReset(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := <-got; !errors.Is(err, syscall.ECONNRESET) {
+	if err := await(t, "the end of the answer", got); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the answer ended with %v", err)
 	}
 	giveUp(errors.New("late")) // does nothing
@@ -175,25 +174,25 @@ func TestHeldAcknowledgementIsNotPostponed(t *testing.T) {
 	c := connectByHand(t)
 	c.send(packet.ACK|packet.PSH, 0, "?")
 	a := &c.host.engine.acks
-	first := func() (until time.Time) {
+	first := func() (at time.Time) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if h := c.ep.flow.ack.held; h != nil {
-			until = h.until
+			at = h.until
 		}
-		return until
+		return at
 	}
-	var until time.Time
-	for until.IsZero() && c.ep.flow.ack.quick.Load() == 0 {
-		until = first()
+	var leaves time.Time
+	until(t, "it to be held, or to have left", func() bool {
+		leaves = first()
+		return !leaves.IsZero() || c.ep.flow.ack.quick.Load() > 0
+	})
+	for range 19 {
+		c.send(packet.ACK|packet.PSH, 0, "?")
 	}
-	for c.ep.Buffered() < 20 { // until the engine has seen them all
-		if c.ep.Buffered() < 20 && int(c.seq)-78 < 20 {
-			c.send(packet.ACK|packet.PSH, 0, "?")
-		}
-	}
-	if now := first(); !now.IsZero() && !until.IsZero() && now.After(until) {
-		t.Errorf("it waits %v longer", now.Sub(until))
+	until(t, "all segments", func() bool { return c.ep.Buffered() == 20 })
+	if now := first(); !now.IsZero() && !leaves.IsZero() && now.After(leaves) {
+		t.Errorf("it waits %v longer", now.Sub(leaves))
 	}
 	for p := readTCP(t, c.conn); p.Ack != c.seq; p = readTCP(t, c.conn) {
 	}
@@ -204,14 +203,13 @@ func TestHeldAcknowledgementIsNotPostponed(t *testing.T) {
 func TestDuplicateAcknowledgements(t *testing.T) {
 	c := connectByHand(t)
 	c.send(packet.ACK|packet.PSH, 0, "?")
-	for c.ep.Buffered() == 0 { // bounded by the test's own time
-	}
+	until(t, "the segment", func() bool { return c.ep.Buffered() > 0 })
 	const gaps = 5
 	for i := range uint32(gaps) {
 		before := c.ep.Info().SegmentsOut
 		c.send(packet.ACK, 100+100*i, "?")
-		for c.ep.Info().SegmentsOut == before { // else the engine may answer several at once
-		}
+		// Else the engine may answer several at once.
+		until(t, "its answer", func() bool { return c.ep.Info().SegmentsOut > before })
 	}
 	for range gaps {
 		if p := readTCP(t, c.conn); p.Ack != c.seq || len(p.Payload) > 0 {
@@ -229,8 +227,7 @@ func TestAcknowledgementAhead(t *testing.T) {
 	}
 	c.ack += 4 << 20
 	c.send(packet.ACK|packet.PSH, 0, "?")
-	for c.ep.engine.flows.get(tuple{c.dst, c.src}).ahead.Load() == 0 { // until it was seen
-	}
+	until(t, "it to be seen", func() bool { return c.ep.flow.ahead.Load() != 0 })
 	if got := c.ep.SendQueued(); got < n {
 		t.Errorf("%d of %d bytes count as queued", got, n)
 	}
@@ -263,7 +260,7 @@ func TestAnswerEndedByEngine(t *testing.T) {
 			if _, err := conn.Write(segment(t, h, "").Raw); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+			if err := await(t, "the end of the answer", ended); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("ended with %v", err)
 			}
 			if a.engine.answering.Load() {
@@ -281,10 +278,10 @@ func TestDoomedIsLookedAfter(t *testing.T) {
 	e.mu.Lock()
 	e.doomed[tuple{c.dst, netip.MustParseAddrPort("192.0.2.9:9")}] = doomTries // none will come
 	e.mu.Unlock()
-	for left := 1; left > 0; { // each round greets, as an established connection does
-		e.greet()
+	until(t, "it to be given up", func() bool {
+		e.greet() // as an established connection does
 		e.mu.Lock()
-		left = len(e.doomed)
-		e.mu.Unlock()
-	}
+		defer e.mu.Unlock()
+		return len(e.doomed) == 0
+	})
 }

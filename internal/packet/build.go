@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+
+	"l3extract/l3conn/checksum"
 )
 
 // The builders append one whole IP packet to dst and return the longer slice; they
@@ -133,7 +135,7 @@ func SetDontFragment(pkt []byte) {
 	pkt[6] |= 0x40
 	// RFC 1624: HC' = ~(~HC + ~m + m'), and m' - m is 0x4000.
 	c := ^binary.BigEndian.Uint16(pkt[10:])
-	binary.BigEndian.PutUint16(pkt[10:], ^fold(uint64(c)+0x4000))
+	binary.BigEndian.PutUint16(pkt[10:], ^checksum.Fold(uint64(c)+0x4000))
 }
 
 // An ipHeader says what appendIP builds.
@@ -170,7 +172,7 @@ func appendIP(dst []byte, h ipHeader, length int) ([]byte, int) {
 		binary.BigEndian.PutUint16(b[10:], 0)
 		*(*[4]byte)(b[12:]) = src.As4()
 		*(*[4]byte)(b[16:]) = to.As4()
-		binary.BigEndian.PutUint16(b[10:], ^sum(b[:]))
+		binary.BigEndian.PutUint16(b[10:], ^checksum.Sum(b[:]))
 		return dst, start + v4HeaderLen
 	case src.Is6() && to.Is6() && length <= maxPacket:
 		dst = slices.Grow(dst, v6HeaderLen+length)[:start+v6HeaderLen+length]
@@ -189,13 +191,13 @@ func appendIP(dst []byte, h ipHeader, length int) ([]byte, int) {
 // transportSum is the sum over pseudo header and l4 of the packet pkt, which has
 // neither options nor extension headers.
 func transportSum(pkt, l4 []byte, proto uint8) uint16 {
-	return Checksum(l4, uint32(sum(addresses(pkt)))+pseudoTail(proto, len(l4)))
+	return Checksum(l4, uint32(checksum.Sum(addresses(pkt)))+pseudoTail(proto, len(l4)))
 }
 
 // finishICMP sets the checksum of the ICMP message msg in pkt.
 func finishICMP(pkt, msg []byte, proto uint8) {
 	msg[2], msg[3] = 0, 0
-	s := sum(msg)
+	s := checksum.Sum(msg)
 	if proto == ICMPv6 {
 		s = transportSum(pkt, msg, proto)
 	}

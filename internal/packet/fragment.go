@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"l3extract/internal/drop"
+	"l3extract/l3conn/checksum"
 )
 
 // The errors of [Fragment]. errors.Is finds EMSGSIZE in the first two and EINVAL in
@@ -87,7 +88,7 @@ func fragment4(pkt []byte, mtu int, id uint32, emit func(frag []byte)) error {
 		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 		binary.BigEndian.PutUint16(b[6:], part)
 		binary.BigEndian.PutUint16(b[10:], 0)
-		binary.BigEndian.PutUint16(b[10:], ^sum(b[:header]))
+		binary.BigEndian.PutUint16(b[10:], ^checksum.Sum(b[:header]))
 		copy(b[header:], data[off:])
 		emit(b)
 	}

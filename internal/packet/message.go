@@ -3,6 +3,8 @@ package packet
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"l3extract/l3conn/checksum"
 )
 
 // An EchoHeader says what [AppendEcho] builds.
@@ -99,5 +101,5 @@ func Identify(pkt []byte, id uint16) {
 	}
 	binary.BigEndian.PutUint16(pkt[4:], id)
 	c := ^binary.BigEndian.Uint16(pkt[10:])
-	binary.BigEndian.PutUint16(pkt[10:], ^fold(uint64(c)+uint64(id))) // RFC 1624
+	binary.BigEndian.PutUint16(pkt[10:], ^checksum.Fold(uint64(c)+uint64(id))) // RFC 1624
 }

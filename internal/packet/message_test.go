@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"l3extract/internal/drop"
+	"l3extract/l3conn/checksum"
 )
 
 func TestAppendEcho(t *testing.T) {
@@ -67,7 +68,7 @@ func TestAppendIP(t *testing.T) {
 			t.Errorf("v%d: %v, %+v", version, c, p)
 		}
 		Identify(b, 0xabcd)
-		if c := p.Decode(b); c != drop.UnknownProtocol || version == 4 && (p.FragID != 0xabcd || sum(b[:20]) != 0xffff) {
+		if c := p.Decode(b); c != drop.UnknownProtocol || version == 4 && (p.FragID != 0xabcd || checksum.Sum(b[:20]) != 0xffff) {
 			t.Errorf("v%d: %v, identification %#x", version, c, p.FragID)
 		}
 		proto, typ := ICMPv4, EchoRequest4

@@ -3,6 +3,8 @@ package packet
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"l3extract/l3conn/checksum"
 )
 
 // MaxUDPHeaders is the length of the longest headers that [PutUDPHeaders] writes.
@@ -24,14 +26,14 @@ func PutUDPHeaders(b *[MaxUDPHeaders]byte, src, to netip.AddrPort, ttl, tos uint
 		binary.BigEndian.PutUint16(b[4:], id)
 		b[6], b[7], b[8], b[9], b[10], b[11] = 0, 0, ttl, UDP, 0, 0
 		*(*[4]byte)(b[12:]), *(*[4]byte)(b[16:]) = s.As4(), d.As4()
-		binary.BigEndian.PutUint16(b[10:], ^sum(b[:v4HeaderLen]))
-		start, sums = v4HeaderLen, uint32(sum(b[12:v4HeaderLen]))
+		binary.BigEndian.PutUint16(b[10:], ^checksum.Sum(b[:v4HeaderLen]))
+		start, sums = v4HeaderLen, uint32(checksum.Sum(b[12:v4HeaderLen]))
 	case s.Is6() && d.Is6() && length <= maxPacket:
 		binary.BigEndian.PutUint32(b[0:], 6<<28|uint32(tos)<<20)
 		binary.BigEndian.PutUint16(b[4:], uint16(length))
 		b[6], b[7] = UDP, ttl
 		*(*[16]byte)(b[8:]), *(*[16]byte)(b[24:]) = s.As16(), d.As16()
-		start, sums = v6HeaderLen, uint32(sum(b[8:v6HeaderLen]))
+		start, sums = v6HeaderLen, uint32(checksum.Sum(b[8:v6HeaderLen]))
 	default:
 		return 0, 0
 	}
@@ -39,7 +41,7 @@ func PutUDPHeaders(b *[MaxUDPHeaders]byte, src, to netip.AddrPort, ttl, tos uint
 	binary.BigEndian.PutUint16(h[0:], src.Port())
 	binary.BigEndian.PutUint16(h[2:], to.Port())
 	binary.BigEndian.PutUint16(h[4:], uint16(length))
-	binary.BigEndian.PutUint16(h[6:], fold(uint64(sums)+uint64(pseudoTail(UDP, length))))
+	binary.BigEndian.PutUint16(h[6:], checksum.Fold(uint64(sums)+uint64(pseudoTail(UDP, length))))
 	return start + udpHeaderLen, start
 }
 
@@ -48,7 +50,7 @@ func PutUDPHeaders(b *[MaxUDPHeaders]byte, src, to netip.AddrPort, ttl, tos uint
 func FinishUDP(header, payload []byte) {
 	// The field with the pseudo header's sum is part of what is summed. The header
 	// has an even length, so the sums can be added.
-	c := ^Checksum(payload, uint32(sum(header[:udpHeaderLen])))
+	c := ^Checksum(payload, uint32(checksum.Sum(header[:udpHeaderLen])))
 	if c == 0 {
 		c = 0xffff // 0 says that there is none
 	}
