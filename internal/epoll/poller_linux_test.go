@@ -422,3 +422,27 @@ func BenchmarkEvent(b *testing.B) {
 		<-got
 	}
 }
+
+// TestRemoveClosing: the close takes the descriptor out, and one that gets its number
+// is another's.
+func TestRemoveClosing(t *testing.T) {
+	p := newPoller(t)
+	start(t, t.Context(), p)
+	first := newCounter(t)
+	r := add(t, p, first, unix.EPOLLIN|unix.EPOLLET, func(uint32) { t.Error("the first was told") })
+	r.RemoveClosing()
+	first.close()
+	if n := p.Len(); n != 0 {
+		t.Errorf("%d are watched", n)
+	}
+	second := newCounter(t)
+	defer second.close()
+	told := make(chan struct{}, 1)
+	add(t, p, second, unix.EPOLLIN|unix.EPOLLET, func(uint32) { told <- struct{}{} })
+	second.signal(t)
+	<-told
+	r.Remove() // does nothing: the number is another's
+	second.take()
+	second.signal(t)
+	<-told
+}
