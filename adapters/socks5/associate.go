@@ -62,6 +62,9 @@ func (d *Dialer) associate(ctx context.Context) (*association, error) {
 	ctrl, bound, err := d.open(ctx, cmdAssociate, from)
 	if err != nil {
 		closeIf(pc)
+		if stale(err) { // a destination that refuses cannot be the reason
+			err = p.Unsupported("ended the connection instead of making an association")
+		}
 		return nil, err
 	}
 	relay, err := d.relayAddr(bound, ctrl)

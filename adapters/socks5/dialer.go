@@ -2,7 +2,6 @@ package socks5
 
 import (
 	"context"
-	"errors"
 	"net"
 	"time"
 
@@ -99,7 +98,7 @@ func (d *Dialer) open(ctx context.Context, cmd byte, to socksaddr.Addr) (net.Con
 		if c := d.pool.take(d); c != nil {
 			d.poolHits.Add(1)
 			bound, err := d.request(ctx, p, c, cmd, to)
-			if err == nil || !errors.Is(err, errStale) || ctx.Err() != nil {
+			if err == nil || !stale(err) || ctx.Err() != nil {
 				return finish(c, bound, err)
 			}
 			d.poolDead.Add(1)

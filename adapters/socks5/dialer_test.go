@@ -164,6 +164,10 @@ func TestLies(t *testing.T) {
 				continue
 			case lie == "silence" && !errors.Is(err, context.Canceled):
 				t.Errorf("%s at byte %d: %v, want that it was cancelled", lie, at, err)
+			case lie == "end" && at == 4: // OpenSSH says no so
+				if !errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, outbound.ErrProxy) {
+					t.Errorf("end instead of a reply: %v, want ECONNREFUSED, not ErrProxy", err)
+				}
 			case lie != "silence" && !errors.Is(err, outbound.ErrProxy):
 				t.Errorf("%s at byte %d: %v, want ErrProxy", lie, at, err)
 			}
@@ -230,16 +234,16 @@ func TestMisuse(t *testing.T) {
 	}
 	long := strings.Repeat("x", 256)
 	for _, tc := range []struct {
-		d                Dialer
+		d                *Dialer
 		network, address string
 		want             error
 	}{
-		{Dialer{}, "udp", "192.0.2.1:80", nil},
-		{Dialer{}, "tcp", "192.0.2.1", nil},
-		{Dialer{}, "tcp", long + ":80", syscall.EHOSTUNREACH},
-		{Dialer{Username: long}, "tcp", "192.0.2.1:80", syscall.EACCES},
-		{Dialer{Username: "a", Password: long}, "tcp", "192.0.2.1:80", syscall.EACCES},
-		{Dialer{Password: "hush"}, "tcp", "192.0.2.1:80", syscall.EACCES},
+		{&Dialer{}, "udp", "192.0.2.1:80", nil},
+		{&Dialer{}, "tcp", "192.0.2.1", nil},
+		{&Dialer{}, "tcp", long + ":80", syscall.EHOSTUNREACH},
+		{&Dialer{Username: long}, "tcp", "192.0.2.1:80", syscall.EACCES},
+		{&Dialer{Username: "a", Password: long}, "tcp", "192.0.2.1:80", syscall.EACCES},
+		{&Dialer{Password: "hush"}, "tcp", "192.0.2.1:80", syscall.EACCES},
 	} {
 		tc.d.Address, tc.d.Dialer = "192.0.2.9:1080", dialFunc(dialled)
 		_, err := tc.d.DialContext(t.Context(), tc.network, tc.address)

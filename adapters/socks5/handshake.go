@@ -27,10 +27,6 @@ const (
 // maxHandshake is the longest that is written: a greeting, credentials, a request.
 const maxHandshake = (2 + 2) + (3 + 255 + 255) + (3 + socksaddr.MaxLen)
 
-// errStale is what a connection of the pool fails with that the proxy has ended
-// before it answered.
-var errStale = errors.New("the connection was idle for too long")
-
 // greet agrees on a method and authenticates.
 func (d *Dialer) greet(ctx context.Context, p *hop.Proxy, c net.Conn) error {
 	err := hop.Within(ctx, c, func(c net.Conn) error {
@@ -98,13 +94,10 @@ func (d *Dialer) pipeline(ctx context.Context, p *hop.Proxy, c net.Conn, cmd byt
 // request has a proxy that was greeted do cmd.
 func (d *Dialer) request(ctx context.Context, p *hop.Proxy, c net.Conn, cmd byte, to socksaddr.Addr) (bound socksaddr.Addr, err error) {
 	err = hop.Within(ctx, c, func(c net.Conn) error {
-		_, err := c.Write(appendRequest(make([]byte, 0, maxHandshake), cmd, to))
-		if err == nil {
-			bound, err = readReply(p, c)
+		if _, err := c.Write(appendRequest(make([]byte, 0, maxHandshake), cmd, to)); err != nil {
+			return hop.Cut(err)
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-			return fmt.Errorf("%w%w", hop.Cut(err), silently{errStale})
-		}
+		bound, err = readReply(p, c)
 		return err
 	})
 	if err != nil {
@@ -113,11 +106,12 @@ func (d *Dialer) request(ctx context.Context, p *hop.Proxy, c net.Conn, cmd byte
 	return bound, nil
 }
 
-// silently matches what it holds and says nothing.
-type silently struct{ error }
-
-func (silently) Error() string   { return "" }
-func (s silently) Unwrap() error { return s.error }
+// stale tells the error of a request over a connection that the proxy may have ended
+// because it was idle.
+func stale(err error) bool {
+	var cut *hop.CutError
+	return errors.As(err, &cut) && cut.Early
+}
 
 func (d *Dialer) appendCredentials(b []byte) []byte {
 	b = append(append(b, authVersion, byte(len(d.Username))), d.Username...)
@@ -175,7 +169,10 @@ func readReply(p *hop.Proxy, c io.Reader) (socksaddr.Addr, error) {
 	if n >= 2 && b[0] == version && b[1] != 0 { // some stop here
 		return socksaddr.Addr{}, failure(p, b[1])
 	}
-	if err != nil {
+	switch {
+	case err == io.EOF: // OpenSSH's way to say no
+		return socksaddr.Addr{}, &hop.Error{Protocol: p.Protocol, Address: p.Address, Err: hop.Cut(err), Errno: syscall.ECONNREFUSED}
+	case err != nil:
 		return socksaddr.Addr{}, hop.Cut(err)
 	}
 	if b[0] != version {

@@ -99,26 +99,28 @@ func (p *Proxy) Silent(err error) *Error {
 	return e
 }
 
-// Cut says in words that an answer of a proxy ended early.
+// CutError is an answer of a proxy that ended before its end. It matches no cause: that
+// the proxy's connection ended is not how the destination's did.
+type CutError struct {
+	Early bool // there was none of it
+	words string
+}
+
+// Error implements error.
+func (c *CutError) Error() string { return c.words }
+
+// Cut makes a CutError of what a read or write of a handshake failed with, if it is one.
 func Cut(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &cut{"ended the connection within its answer", err}
+		return &CutError{false, "ended the connection within its answer"}
 	case errors.Is(err, io.EOF):
-		return &cut{"ended the connection instead of answering", err}
+		return &CutError{true, "ended the connection instead of answering"}
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return &cut{"reset the connection instead of answering", err}
+		return &CutError{true, "reset the connection instead of answering"}
 	}
 	return err
 }
-
-type cut struct {
-	words string
-	err   error
-}
-
-func (c *cut) Error() string { return c.words }
-func (c *cut) Unwrap() error { return c.err }
 
 // OpError is the error of an outbound's call about a destination.
 func OpError(op, network, target string, err error) error {
