@@ -67,10 +67,7 @@ func (d *Dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &hop.Proxy{Protocol: "http", Address: d.Address, Dialer: d.Dialer, Timeout: d.Timeout}
-	if d.TLS != nil {
-		p.Protocol = "https"
-	}
+	p := d.proxy()
 	ctx, cancel := p.Bound(ctx)
 	defer cancel()
 	c, err := p.Dial(ctx)
@@ -103,6 +100,15 @@ func (d *Dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	_ = c.Close() // it is of no use
 	return nil, err
+}
+
+// proxy returns how the proxy is reached.
+func (d *Dialer) proxy() *hop.Proxy {
+	p := &hop.Proxy{Protocol: "http", Address: d.Address, Dialer: d.Dialer, Timeout: d.Timeout}
+	if d.TLS != nil {
+		p.Protocol = "https"
+	}
+	return p
 }
 
 // config returns the configuration with a name in it.

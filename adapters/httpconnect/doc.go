@@ -6,10 +6,10 @@
 // proxy's answer was read; over TLS a *tls.Conn. Names are resolved by the proxy. Its
 // answer is what errors.Is finds in the error:
 //
-//	403, 451, and 401                      EACCES
+//	403, 451                               EACCES
 //	404, 410, 500, 502, 503 and their like EHOSTUNREACH
 //	408, 504                               ETIMEDOUT
-//	407                                    EACCES, and outbound.ErrProxy
+//	407, and 401                           EACCES, and outbound.ErrProxy
 //	400, 405, 501, 505 and their like      EOPNOTSUPP, and outbound.ErrProxy
 //
 // HTTP has no status for a refused connection. Where Squid (X-Squid-Error) or RFC 9209

@@ -16,12 +16,12 @@ func failure(p *hop.Proxy, r *http.Response, authenticated bool) error {
 		return p.Refused(words+": "+why, errno)
 	}
 	switch code := r.StatusCode; code {
-	case http.StatusProxyAuthRequired:
+	case http.StatusProxyAuthRequired, http.StatusUnauthorized: // the latter is tinyproxy's
 		if authenticated {
-			return p.Denied("refuses the user name or the password (407)")
+			return p.Denied("refuses the user name or the password (" + words + ")")
 		}
-		return p.Denied("wants a user name and password (407)")
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusUnavailableForLegalReasons:
+		return p.Denied("wants a user name and password (" + words + ")")
+	case http.StatusForbidden, http.StatusUnavailableForLegalReasons:
 		return p.Refused(words, syscall.EACCES)
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
 		return p.Refused(words, syscall.ETIMEDOUT)

@@ -139,10 +139,12 @@ func (d *Dialer) request(to socksaddr.Addr) []byte {
 // answer reads the eight bytes that a proxy answers.
 func answer(p *hop.Proxy, c io.Reader) error {
 	var b [8]byte
-	if _, err := io.ReadFull(c, b[:]); err != nil {
-		return hop.Cut(err)
-	}
+	_, err := io.ReadFull(c, b[:])
 	switch {
+	case err == io.EOF: // OpenSSH's way to say no
+		return &hop.Error{Protocol: p.Protocol, Address: p.Address, Err: hop.Cut(err), Errno: syscall.ECONNREFUSED}
+	case err != nil:
+		return hop.Cut(err)
 	case b[0] == 'H':
 		return errors.New("this is no SOCKS4 proxy; it seems to speak HTTP")
 	case b[0] != 0 && b[0] != version: // some answer with the version of the request
