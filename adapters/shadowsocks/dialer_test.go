@@ -141,6 +141,19 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// TestMirror: a server that sends back what it is sent has not the key.
+func TestMirror(t *testing.T) {
+	d := &Dialer{Method: "aes-128-gcm", Password: "s3cret", Address: fakeproxy.Serve(t, func(c *net.TCPConn) { fakeproxy.Echo(c) })}
+	c, err := d.DialContext(fakeproxy.Soon(t), "tcp", "192.0.2.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n, err := c.Read(make([]byte, 100)); n != 0 || !errors.Is(err, errMirror) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
 // TestMisuse: what cannot be is refused before anything is dialled.
 func TestMisuse(t *testing.T) {
 	never := fakeproxy.Dialer(func(context.Context, string, string) (net.Conn, error) {
