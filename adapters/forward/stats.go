@@ -42,7 +42,7 @@ type Stats struct {
 type counters struct {
 	relays, sockets, dialing                               atomic.Int64
 	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
-	sniffed, sniffedNames atomic.Uint64
+	sniffed, sniffedNames                                  atomic.Uint64
 	policyStreams, policyDatagrams                         atomic.Uint64
 	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
 	datagramErrors, datagramErrorsForged                   atomic.Uint64
