@@ -77,7 +77,9 @@ type Rule struct {
 }
 
 // PortRange are the ports from First to Last.
-type PortRange struct{ First, Last uint16 }
+type PortRange struct {
+	First, Last uint16 // both included
+}
 
 // Port returns the range of one port.
 func Port(n uint16) PortRange { return PortRange{n, n} }

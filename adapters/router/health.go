@@ -118,14 +118,14 @@ func (m *member) lastError() error {
 
 // Health is what a Failover knows of one of its outbounds.
 type Health struct {
-	Name  string
+	Name  string        // of the outbound
 	Used  bool          // new flows go by it
 	Down  bool          // it has failed its checks
 	Since time.Time     // when Down changed, or when the checks began
 	Took  time.Duration // the last check
 	Err   error         // why that failed; nil if it did not
 
-	Checks, ChecksFailed uint64
+	Checks, ChecksFailed uint64 // so far
 	Dials                uint64 // by DialContext, DialEarly and ListenPacket
 	DialsFailed          uint64 // of them by the proxy's fault
 }
