@@ -205,6 +205,6 @@ func (a *association) SyscallConn() (syscall.RawConn, error) {
 }
 
 var (
-	_ outbound.Dialer         = (*Dialer)(nil)
+	_ outbound.EarlyDialer    = (*Dialer)(nil)
 	_ outbound.PacketListener = (*Dialer)(nil)
 )
