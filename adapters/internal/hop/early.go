@@ -34,7 +34,9 @@ func (p *Proxy) Early(c net.Conn, read func(r io.Reader) error, fail func(err er
 		timeout = DefaultTimeout
 	}
 	if timeout > 0 {
+		e.mu.Lock() // it may be time at once
 		e.late = time.AfterFunc(timeout, e.giveUp)
+		e.mu.Unlock()
 	}
 	return e
 }
