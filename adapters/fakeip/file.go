@@ -31,8 +31,7 @@ const (
 	fileHead = "l3extract fakeip 1"
 	fileEnd  = "end"
 	noSource = "-"
-	// A name is at most 1004 bytes as it is written, see canonical.
-	maxLine = 1200
+	maxLine  = 400
 )
 
 // Save writes the names to the file at path, which only its owner may read. The file

@@ -251,9 +251,9 @@ func (p *Pool) Stats() Stats {
 
 // canonical returns a name as it is kept, and false for what is none.
 func canonical(name string) (string, bool) {
-	const longest = 1004 // of 253 bytes, each escaped
+	const longest = 253 // RFC 1035, 2.3.4, as text
 	name = strings.TrimSuffix(name, ".")
-	if name == "" || len(name) > longest || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if name == "" || len(name) > longest || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
 		return "", false
 	}
 	return strings.ToLower(name), true

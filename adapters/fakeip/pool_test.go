@@ -81,7 +81,7 @@ func TestAssign(t *testing.T) {
 	if a := assign(t, p, alice, "other.example"); a == v4 {
 		t.Error("two names have one address")
 	}
-	for _, bad := range []string{"", ".", "a b", "a\nb", strings.Repeat("x", 1005)} {
+	for _, bad := range []string{"", ".", "a b", "a\nb", strings.Repeat("x", 254), "a\\046b", "é"} {
 		if _, _, err := p.Assign(alice, bad); !errors.Is(err, ErrName) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -111,7 +111,7 @@ func TestContains(t *testing.T) {
 	}
 }
 
-// TestPrefixesNotAtTheirBeginning: addresses and places are each other's inverse.
+// TestPlaces: addresses and places are each other's inverse.
 func TestPlaces(t *testing.T) {
 	p := mustNew(t, &Config{V4: netip.MustParsePrefix("10.1.2.128/25"), V6: netip.MustParsePrefix("fd00::ff00/121")})
 	for place := uint32(1); place <= p.span; place++ {
