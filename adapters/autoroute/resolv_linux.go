@@ -88,6 +88,9 @@ func (b *resolvBackup) replace() (*os.File, error) {
 // Without the rights for that it writes the old content by f, if f is there.
 func (b *resolvBackup) restore(f *os.File) error {
 	now, err := os.ReadFile(b.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	ours := err == nil && bytes.Equal(now, b.Ours)
 	halfway := err == nil && b.Link != "" && bytes.Equal(now, b.Content) && !isLink(b.Path)
 	if !ours && !halfway {
