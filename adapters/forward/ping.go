@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/icmp"
 	"l3extract/internal/limit"
 	"l3extract/stack"
@@ -158,7 +159,7 @@ func (p *pinger) expire(now time.Time) time.Duration {
 // ping sends an echo on, or tells its client why not.
 func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 	n := p.session
-	target, err := p.target(e)
+	target, err := p.target(ctx, e)
 	if err != nil {
 		if errors.Is(err, stack.Policy) {
 			n.stats.policyPings.Add(1)
@@ -210,9 +211,10 @@ func (p *pinger) tell(e *icmp.Echo, err error) {
 }
 
 // target says what an echo pings.
-func (p *pinger) target(e *icmp.Echo) (netip.Addr, error) {
+func (p *pinger) target(ctx context.Context, e *icmp.Echo) (netip.Addr, error) {
 	dst := netip.AddrPortFrom(e.Destination, 0)
-	t, err := p.session.route("icmp", netip.AddrPortFrom(e.Source, 0), dst)
+	f := outbound.Flow{Network: "icmp", Source: netip.AddrPortFrom(e.Source, 0), Destination: dst}
+	t, err := p.session.route(ctx, f)
 	switch {
 	case err != nil:
 		return netip.Addr{}, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/outbound"
 	"l3extract/icmp"
 	"l3extract/internal/packet"
 	"l3extract/stack"
@@ -259,9 +260,9 @@ func TestPingSocketLater(t *testing.T) {
 func TestPingRoute(t *testing.T) {
 	var target Target
 	var fail error
-	srv := &Server{Route: func(network string, src, dst netip.AddrPort) (Target, error) {
-		if network != "icmp" || src != netip.MustParseAddrPort("10.9.0.2:0") || dst != netip.MustParseAddrPort("198.51.100.7:0") {
-			t.Errorf("asked for %s from %v to %v", network, src, dst)
+	srv := &Server{Route: func(_ context.Context, f outbound.Flow) (Target, error) {
+		if f.Network != "icmp" || f.Source != netip.MustParseAddrPort("10.9.0.2:0") || f.Destination != netip.MustParseAddrPort("198.51.100.7:0") {
+			t.Errorf("asked for %v", f)
 		}
 		return target, fail
 	}}

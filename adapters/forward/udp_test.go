@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/stack"
 	"l3extract/udp"
 )
@@ -200,8 +201,8 @@ func TestUDPErrors(t *testing.T) {
 		return listenFunc(func(context.Context, string, string) (net.PacketConn, error) { return nil, err })
 	}
 	onlyTCP := dialFunc(func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED })
-	route := func(err error, t Target) func(string, netip.AddrPort, netip.AddrPort) (Target, error) {
-		return func(string, netip.AddrPort, netip.AddrPort) (Target, error) { return t, err }
+	route := func(err error, t Target) func(context.Context, outbound.Flow) (Target, error) {
+		return func(context.Context, outbound.Flow) (Target, error) { return t, err }
 	}
 	for _, tc := range []struct {
 		name    string
@@ -281,11 +282,11 @@ func TestNames(t *testing.T) {
 		t.Errorf("%d names, want %d", len(s.names), maxNames)
 	}
 	last := at(2 * maxNames)
-	if got, ok := s.called(last); !ok || got != dst {
+	if got, ok := s.called(nil, origin{addr: last}); !ok || got != dst {
 		t.Errorf("called %v, %v", got, ok)
 	}
 	s.name(last, last)
-	if got, ok := s.called(last); ok || got != last {
+	if got, ok := s.called(nil, origin{addr: last}); ok || got != last {
 		t.Errorf("called %v, %v after it became its own name", got, ok)
 	}
 }

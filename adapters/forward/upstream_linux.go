@@ -178,7 +178,7 @@ func (u *upstream) inwards(r *receiver, n int) {
 	msgs := r.msgs[:0]
 	for i := range n {
 		b, segment, src := r.datagram(i)
-		u.s.from(&u.from, src)
+		u.s.from(&u.from, nil, origin{addr: src})
 		if u.from.why != nil {
 			stats.policyDatagrams.Add(datagrams(len(b), segment))
 			continue
