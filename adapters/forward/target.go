@@ -103,9 +103,9 @@ func (n *session) dialerFor(t *Target) (d Dialer, after bool) {
 	return d, false
 }
 
-// comparable tells whether l can be found again among others.
-func comparable(l PacketListener) bool {
-	return reflect.TypeOf(l).Kind() == reflect.Pointer || reflect.ValueOf(l).Comparable()
+// canCompare tells whether v can be found again among others.
+func canCompare(v any) bool {
+	return reflect.TypeOf(v).Kind() == reflect.Pointer || reflect.ValueOf(v).Comparable()
 }
 
 // flowContext returns a context for what may wait on behalf of f: it has f, and ends

@@ -125,7 +125,7 @@ func (n *session) judgeWay(t *Target, l PacketListener, own bool) error {
 	switch {
 	case l == nil:
 		return errNoPackets
-	case !own && !comparable(l):
+	case !own && !canCompare(l):
 		return fmt.Errorf("%w: %T", errIncomparable, l)
 	case t.Trusted:
 		return nil
