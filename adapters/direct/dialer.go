@@ -3,6 +3,7 @@ package direct
 import (
 	"context"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 )
@@ -20,6 +21,13 @@ type Dialer struct {
 	// SO_BINDTODEVICE on Linux, IP_BOUND_IF on macOS and iOS, an error elsewhere.
 	// Default: "", as routes say.
 	Interface string
+
+	// InterfaceOf, if set, names the interface anew for each socket, in place of Interface:
+	// netwatch.Monitor.Interface follows the default route so. Network is as Control's,
+	// "tcp4" or "udp6", or as ListenPing's. "" is as routes say; an error is that of the
+	// call. It must not wait, and is not asked for what is dialled on the host's loopback.
+	// Default: nil.
+	InterfaceOf func(network string) (name string, err error)
 
 	// Timeout bounds one DialContext. Default: 0, the context's and the system's.
 	Timeout time.Duration
@@ -56,11 +64,26 @@ func (d *Dialer) ListenPacket(ctx context.Context, network, address string) (net
 	return lc.ListenPacket(ctx, network, address)
 }
 
+// binds tells whether there is something to bind sockets to.
+func (d *Dialer) binds() bool { return d.Mark != 0 || d.Interface != "" || d.InterfaceOf != nil }
+
+// via returns the interface of a socket that is to be connected to address, if that has
+// a host.
+func (d *Dialer) via(network, address string) (string, error) {
+	if d.InterfaceOf == nil {
+		return d.Interface, nil
+	}
+	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().IsLoopback() {
+		return "", nil
+	}
+	return d.InterfaceOf(network)
+}
+
 // control prepares a socket.
 func (d *Dialer) control(ctx context.Context, network, address string, c syscall.RawConn) error {
-	if d.Mark != 0 || d.Interface != "" {
+	if d.binds() {
 		var err error
-		if cerr := c.Control(func(fd uintptr) { err = d.bind(int(fd), network) }); cerr != nil {
+		if cerr := c.Control(func(fd uintptr) { err = d.bind(int(fd), network, address) }); cerr != nil {
 			return cerr
 		}
 		if err != nil {
