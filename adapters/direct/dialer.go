@@ -23,8 +23,8 @@ type Dialer struct {
 	Interface string
 
 	// InterfaceOf, if set, names the interface anew for each socket, in place of Interface:
-	// netwatch.Monitor.Interface follows the default route so. Network is as Control's,
-	// "tcp4" or "udp6", or as ListenPing's. "" is as routes say; an error is that of the
+	// netwatch.Monitor.Interface follows the default route so. Network is
+	// "tcp4", "udp6" or the like, or begins with "ip4" or "ip6" for pings. "" is as routes say; an error is that of the
 	// call. It must not wait, and is not asked for what is dialled on the host's loopback.
 	// Default: nil.
 	InterfaceOf func(network string) (name string, err error)

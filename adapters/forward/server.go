@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"l3extract/adapters/outbound"
@@ -91,6 +92,9 @@ type Server struct {
 	goroutines bool
 
 	stats counters
+
+	mu      sync.Mutex // a leaf
+	serving []*session
 }
 
 // Dial is the account of one dial.

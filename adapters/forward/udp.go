@@ -29,6 +29,7 @@ type socket struct {
 	way  *way                    // the last datagram's: a conversation mostly goes on with the same
 	ways map[netip.AddrPort]*way // by destination; nil while there was one only
 
+	seen    *lostVia  // what the outlets have been asked about
 	outlets []*outlet // opened when they are first needed
 	inward  sync.WaitGroup
 
@@ -103,6 +104,7 @@ func (s *socket) outward(ctx context.Context) {
 	if err != nil {
 		return // an ICMP error from the client, or the end
 	}
+	s.rebind()
 	s.lookUp(ctx, m.Source, m.Destination)
 	s.pass(ctx, m)
 }
@@ -235,6 +237,9 @@ func (s *socket) inwards(o *outlet) {
 	for failures := 0; ; {
 		b, payload, src, err := o.receive()
 		if err != nil {
+			if o.gone.Load() {
+				return // another takes its place
+			}
 			// An ICMP error that upstream got is no reason to end (RFC 4787,
 			// REQ-10); what goes on and on is.
 			if o.faults(s.faulted) {
