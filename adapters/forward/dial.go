@@ -103,7 +103,11 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
 	began := time.Now()
-	c, err := dialer.DialContext(dctx, "tcp", address)
+	dial := dialer.DialContext
+	if early, ok := dialer.(outbound.EarlyDialer); ok && t.Optimistic {
+		dial = early.DialEarly
+	}
+	c, err := dial(dctx, "tcp", address)
 	if err == nil && after {
 		c, err = n.judgeRemote(c)
 	}

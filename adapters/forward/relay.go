@@ -14,9 +14,15 @@ import (
 	"l3extract/tcp"
 )
 
-// stream serves one stream from its SYN to its end.
-func (n *session) stream(ctx context.Context, st *tcp.Stream) {
-	f := flowOf(st)
+// stream serves one stream from its SYN to its end. If look is set it answers the SYN at
+// once, to look at what the client says first.
+func (n *session) stream(ctx context.Context, st *tcp.Stream, f outbound.Flow, look bool) {
+	if look {
+		if err := st.Handshake(ctx); err != nil {
+			return // the client went away; the stack knows the cause
+		}
+		f.Name = n.firstName(ctx, st)
+	}
 	t, err := n.routeStream(ctx, st, f)
 	if err != nil {
 		n.refuse(st, err)
@@ -27,6 +33,9 @@ func (n *session) stream(ctx context.Context, st *tcp.Stream) {
 
 // serveStream serves st, which goes to t.
 func (n *session) serveStream(ctx context.Context, st *tcp.Stream, f outbound.Flow, t Target) {
+	if t.Optimistic {
+		(*tcp.Driven)(st).Answer()
+	}
 	if n.loop != nil && n.loop.take(ctx, st, f, &t) {
 		return
 	}
@@ -172,7 +181,10 @@ func (r *relay) reset(err error) {
 // upstreamCause is why a flow ends whose upstream failed with err.
 func upstreamCause(err error) error {
 	cause := stack.ResetByUpstream
-	if errors.Is(err, syscall.ETIMEDOUT) || systemErrno(err) == syscall.ETIMEDOUT {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" { // of an EarlyDialer
+		cause = stack.DialFailed
+	} else if errors.Is(err, syscall.ETIMEDOUT) || systemErrno(err) == syscall.ETIMEDOUT {
 		cause = stack.TimedOut
 	}
 	return fmt.Errorf("%w: %w", cause, err)

@@ -48,6 +48,14 @@ type Server struct {
 	// session's.
 	RouteNeverWaits bool
 
+	// Sniff, if set, is asked of each stream, before Route, whether to look at what its
+	// client says first, for the host name in a TLS ClientHello or an HTTP request; Route
+	// finds that in Flow.Name. Such a stream is connected before it is dialled: what cannot
+	// be dialled is reset, not refused. At most 4 KiB are looked at, for at most 300 ms,
+	// after which Name is empty and the server may speak first; all of it goes to the
+	// server. It must not wait. Default: nil, no stream.
+	Sniff func(f outbound.Flow) bool
+
 	// DialTimeout bounds one dial, names included. A client whose dial ran out of
 	// time is left to its own time-out. Default: 10 s. Negative: no bound.
 	DialTimeout time.Duration

@@ -152,18 +152,20 @@ func (n *session) acceptStreams(ctx context.Context) {
 // accepted serves st, on a goroutine of its own if anything may have to be waited for, as
 // may be for a Route, a Control and a name.
 func (n *session) accepted(ctx context.Context, st *tcp.Stream) {
-	if !n.routesAtOnce() {
-		n.flows.Go(func() { n.stream(ctx, st) }) // as many as the stack's limits on streams allow
+	f := flowOf(st)
+	look := n.srv.Sniff != nil && n.srv.Sniff(f)
+	if look || !n.routesAtOnce() {
+		n.flows.Go(func() { n.stream(ctx, st, f, look) }) // as many as the stack's limits on streams allow
 		return
 	}
-	f := flowOf(st)
 	t, err := n.route(ctx, f)
 	if err != nil {
 		n.refuse(st, err)
 		return
 	}
 	if n.loop != nil {
-		if d := n.loopDialer(&t); d != nil && d.Control == nil && n.loop.take(ctx, st, f, &t) {
+		if d := n.loopDialer(&t); d != nil && d.Control == nil && t.Host == "" {
+			n.serveStream(ctx, st, f, t)
 			return
 		}
 	}

@@ -52,6 +52,12 @@ type Target struct {
 	// PingListener, and else not at all. Default: the Server's.
 	Dialer Dialer
 
+	// Optimistic answers the client before the dial has ended, so that its first bytes are
+	// there when it does; an [outbound.EarlyDialer] sends them before its proxy has
+	// answered. That saves a round trip or two, and gives up dial-first: what cannot be
+	// dialled is reset, not refused. For TCP only.
+	Optimistic bool
+
 	// PacketListener opens the upstream of a UDP socket, one for all its destinations
 	// that go by the same PacketListener, which must be comparable, as a pointer is.
 	// Default: the Dialer, if that is set: if it is no PacketListener datagrams are
