@@ -49,8 +49,15 @@ type Dialer struct {
 // *net.OpError like any other of it; errors.ErrUnsupported matches one that says
 // that the system cannot.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	var c call
+	c.begin()
+	defer c.end()
 	nd := net.Dialer{
-		Timeout: d.Timeout, Resolver: d.Resolver, ControlContext: d.control,
+		Timeout: d.Timeout, Resolver: d.Resolver,
+		ControlContext: func(ctx context.Context, network, address string, raw syscall.RawConn) error {
+			c.add(network, address, raw)
+			return d.control(ctx, network, address, raw)
+		},
 		KeepAlive: -1, KeepAliveConfig: d.KeepAlive,
 	}
 	return nd.DialContext(ctx, network, address)

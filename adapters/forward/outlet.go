@@ -14,6 +14,7 @@ type outlet struct {
 	key   outletKey
 	named []*way // at most one for each port, whose targets have names; under the socket's mu
 
+	port localPort   // of a kernel's socket; 0: not listed
 	gone atomic.Bool // closed, while the Socket lives on
 
 	conn net.PacketConn  // closed if up is there

@@ -37,6 +37,9 @@ type session struct {
 	accepting, flows sync.WaitGroup
 	upstreams        upstreams
 
+	loopTold atomic.Int64 // when a loop was last told of, in Unix nanoseconds
+	ports    ports
+
 	lost atomic.Pointer[lostVia] // nil: EndVia was never called
 
 	mu      sync.Mutex // a leaf

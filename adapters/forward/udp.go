@@ -87,7 +87,7 @@ func (s *socket) finish() {
 	n := s.session
 	n.remove(s)
 	for _, o := range s.outlets {
-		o.close()
+		s.closeOutlet(o)
 	}
 	s.inward.Wait()
 	n.stats.sockets.Add(-1)

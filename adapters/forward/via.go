@@ -90,7 +90,7 @@ func (s *socket) rebind() {
 			return false
 		}
 		o.gone.Store(true)
-		o.close()
+		s.closeOutlet(o)
 		s.forget(o)
 		return true
 	})
