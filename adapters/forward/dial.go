@@ -99,6 +99,9 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	if t.Host != "" {
 		address = net.JoinHostPort(t.Host, strconv.Itoa(int(t.Addr.Port())))
 	}
+	if !t.Trusted {
+		dctx = context.WithValue(dctx, sessionKey{}, n)
+	}
 	dialer, after := n.dialerFor(t)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)

@@ -114,6 +114,18 @@ func canCompare(v any) bool {
 	return reflect.TypeOf(v).Kind() == reflect.Pointer || reflect.ValueOf(v).Comparable()
 }
 
+type sessionKey struct{}
+
+// Obeying returns d for a Dialer that hands a dial on to it with the ctx that the Server
+// gave: if the Target is not Trusted and d is a *net.Dialer or *direct.Dialer, it is one
+// that judges each address by the Server's Policy. Any other Dialer is returned as it is.
+func Obeying(ctx context.Context, d Dialer) Dialer {
+	if n, ok := ctx.Value(sessionKey{}).(*session); ok {
+		d, _ = n.withPolicy(d)
+	}
+	return d
+}
+
 // flowContext returns a context for what may wait on behalf of f: it has f, and ends
 // after DialTimeout.
 func (n *session) flowContext(ctx context.Context, f outbound.Flow) (context.Context, context.CancelFunc) {

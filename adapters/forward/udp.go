@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -246,8 +247,8 @@ func (s *socket) inwards(o *outlet) {
 				failures = 0
 				continue
 			}
-			if failures++; errors.Is(err, net.ErrClosed) || failures == maxFailures {
-				s.sock.Kill(fmt.Errorf("%w: %w", stack.DialFailed, err)) // it has ended, mostly
+			if failures++; gone(err) || failures == maxFailures {
+				s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
 				return
 			}
 			continue
@@ -307,6 +308,11 @@ func (s *socket) from(f *sender, o *outlet, src origin) {
 	if !renamed {
 		f.why = s.session.judge(src.addr.Addr())
 	}
+}
+
+// gone tells the errors of an upstream socket after which nothing comes any more.
+func gone(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, outbound.ErrProxy)
 }
 
 // maxFailures in a row make an upstream socket a broken one.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/direct"
 	"l3extract/adapters/outbound"
 	"l3extract/stack"
 	"l3extract/udp"
@@ -204,6 +205,9 @@ func TestUDPErrors(t *testing.T) {
 	route := func(err error, t Target) func(context.Context, outbound.Flow) (Target, error) {
 		return func(context.Context, outbound.Flow) (Target, error) { return t, err }
 	}
+	deaf := &direct.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, syscall.ECONNREFUSED
+	}}}
 	for _, tc := range []struct {
 		name    string
 		srv     *Server
@@ -215,7 +219,11 @@ func TestUDPErrors(t *testing.T) {
 		{"no sockets left", &Server{PacketListener: failing(syscall.EMFILE)}, 0, syscall.ECONNREFUSED, stack.DialFailed},
 		{"no way but TCP", &Server{Dialer: onlyTCP}, 0, syscall.EACCES, stack.Policy},
 		{"no route", &Server{Route: route(syscall.EHOSTUNREACH, Target{})}, 0, syscall.EHOSTUNREACH, stack.DialFailed},
-		{"a name", &Server{Route: route(nil, Target{Host: "name.invalid"})}, 0, syscall.EHOSTUNREACH, stack.DialFailed},
+		{"a name that nobody knows", &Server{Route: route(nil, Target{Host: "name.invalid", Dialer: deaf})}, 0, syscall.EHOSTUNREACH, stack.DialFailed},
+		{"a way that carries none", &Server{Route: route(nil, Target{Dialer: onlyTCP})}, 0, syscall.EACCES, stack.Policy},
+		{"one that cannot be compared", &Server{Route: route(nil, Target{PacketListener: failing(nil)})}, 0, syscall.EACCES, stack.Policy},
+		{"a proxy that refuses", &Server{Route: route(nil, Target{PacketListener: &notListener{syscall.ENETUNREACH}})}, 0, syscall.ENETUNREACH, stack.DialFailed},
+		{"a name of loopback", &Server{Route: route(nil, Target{Host: "LOCALHOST.", PacketListener: &notListener{}})}, 0, syscall.EACCES, stack.Policy},
 		{"PerDestination", &Server{}, udp.PerDestination, syscall.ECONNREFUSED, stack.DialFailed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -235,6 +243,13 @@ func TestUDPErrors(t *testing.T) {
 			r.wantCause("udp", tc.cause)
 		})
 	}
+}
+
+// notListener opens no sockets.
+type notListener struct{ err error }
+
+func (l *notListener) ListenPacket(context.Context, string, string) (net.PacketConn, error) {
+	return nil, l.err
 }
 
 // TestRefusedAmongOthers: a forbidden destination does not end a Socket that others
@@ -310,7 +325,7 @@ func TestBrokenOutlet(t *testing.T) {
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	r.wantCause("udp", stack.DialFailed)
+	r.wantCause("udp", stack.ResetByUpstream)
 	wait(t, "the socket to go", func() bool { return srv.Stats().Sockets == 0 })
 	if reads != maxFailures {
 		t.Errorf("%d reads, want %d", reads, maxFailures)

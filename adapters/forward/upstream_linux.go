@@ -168,7 +168,7 @@ func (u *upstream) failed(err error) {
 		return
 	}
 	if u.failures++; u.failures == maxFailures {
-		u.s.sock.Kill(fmt.Errorf("%w: %w", stack.DialFailed, err))
+		u.s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err))
 	}
 }
 

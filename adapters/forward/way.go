@@ -43,19 +43,29 @@ func (s *socket) lookUp(ctx context.Context, src, dst netip.AddrPort) {
 	if s.recall(dst) {
 		return
 	}
-	if s.way != nil && s.way.why == nil {
-		if s.ways == nil {
-			s.ways = make(map[netip.AddrPort]*way)
-		}
-		for old := range s.ways {
-			if len(s.ways) < maxWays {
-				break
-			}
-			delete(s.ways, old)
-		}
-		s.ways[s.way.dst] = s.way
-	}
+	before := s.way
 	s.way = s.find(ctx, outbound.Flow{Network: "udp", Source: src, Destination: dst})
+	if before != nil {
+		s.remember(before)
+		s.remember(s.way)
+	}
+}
+
+// remember keeps w, unless it leads nowhere: that may change.
+func (s *socket) remember(w *way) {
+	if w.why != nil {
+		return
+	}
+	if s.ways == nil {
+		s.ways = make(map[netip.AddrPort]*way)
+	}
+	for old := range s.ways {
+		if len(s.ways) < maxWays {
+			break
+		}
+		delete(s.ways, old)
+	}
+	s.ways[w.dst] = w
 }
 
 // recall is lookUp for what the Socket remembers.
@@ -211,6 +221,7 @@ func (s *socket) reach(ctx context.Context, m udp.Msg) error {
 	}
 	if w.addr != nil {
 		s.mu.Lock()
+		w.outlet.named = slices.DeleteFunc(w.outlet.named, func(v *way) bool { return v.dst == w.dst })
 		w.outlet.named = append(w.outlet.named, w)
 		s.mu.Unlock()
 	}
@@ -220,8 +231,9 @@ func (s *socket) reach(ctx context.Context, m udp.Msg) error {
 // outletFor returns the upstream socket that does for w, if it is open. What answers for a
 // name is known by its port alone, so each socket has one name for a port at most.
 func (s *socket) outletFor(w *way) *outlet {
+	taken := func(v *way) bool { return v.port == w.port && v.dst != w.dst }
 	for _, o := range s.outlets {
-		if o.key == w.key && (w.addr == nil || !slices.ContainsFunc(o.named, func(v *way) bool { return v.port == w.port })) {
+		if o.key == w.key && (w.addr == nil || !slices.ContainsFunc(o.named, taken)) {
 			return o
 		}
 	}
