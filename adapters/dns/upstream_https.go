@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -75,6 +76,11 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 	}
 	asked[0], asked[1] = 0, 0 // RFC 8484, 4.1
 	response, err = u.post(ctx, asked)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		// What was idle ended while it was written to, which http.Transport does not
+		// forgive. A fresh connection says what became of the server.
+		response, err = u.post(ctx, asked)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ended(ctx, u.target)
