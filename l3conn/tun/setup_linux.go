@@ -34,6 +34,9 @@ func setUp(name string, c Config) (mtu int, err error) {
 		}
 		mtu = c.MTU
 	}
+	if link.Attrs().TxQLen == kernelQueue {
+		_ = h.LinkSetTxQLen(link, ownQueue) // one that may not be changed works, too
+	}
 	if hasV6(c.Addrs) || hasV6(c.Routes) {
 		if mtu < MinMTU6 {
 			return 0, fmt.Errorf("its MTU %d is below %d, which IPv6 in Config.Addrs or Config.Routes needs", mtu, MinMTU6)
@@ -68,6 +71,14 @@ func setUp(name string, c Config) (mtu int, err error) {
 	}
 	return mtu, nil
 }
+
+// How many packets wait for a reader before the kernel drops what comes: by its own
+// default, which nobody has chosen, so few that a burst of many clients is lost when the
+// reader is off its processor for 30 ms, and by ours.
+const (
+	kernelQueue = 500
+	ownQueue    = 2000
+)
 
 // patience bounds the wait for the kernel's own work on an address, which takes
 // milliseconds where the machine is busy.
