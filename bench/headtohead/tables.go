@@ -59,6 +59,10 @@ func (r *report) tables() []table {
 		}},
 		{"UDP, 100 Mbit/s", "Datagrams of 1200 bytes; the processor time is for each that arrived.", datagrams(steady)},
 		{"UDP, 1 Gbit/s", "What is sent is less where the machine has no time left.", datagrams(flood)},
+		{"QUIC", "A download by quic-go on one stream. Client and server take most of the machine.", []column{
+			{title: "Gbit/s", format: "%.2f", name: quicRate, better: more},
+			{title: "Gbit per CPU second", format: "%.2f", name: quicRate + perCPU, better: more},
+		}},
 		{"Under load", "p95 in ms of a page, which is 20 fetches of 8 KiB over new connections, 6 at a time, and of connecting. The load: 2 000 TCP connections at " +
 			"20 kbit/s, 5 000 UDP sockets with a datagram a second, 200 new connections a second of which a quarter are never answered.", []column{
 			{title: "page, quiet", format: "%.1f", name: pageQuiet},
