@@ -157,15 +157,17 @@ func (c *Conn) flush() error {
 		w.buf, w.tail = w.buf[:0], 0
 		return nil
 	}
-	for _, at := range w.marks {
-		if at < n {
-			w.begun++
+	if err = c.endWrite(err); w.err == nil { // a deadline
+		for _, at := range w.marks {
+			if at < n {
+				w.begun++
+			}
 		}
 	}
 	w.marks = w.marks[:0]
 	w.buf = w.buf[:copy(w.buf, w.buf[n:end])]
 	w.tail = len(w.buf)
-	return c.endWrite(err)
+	return err
 }
 
 // frames returns how many packets, of how many bytes, begin in the first n bytes of
@@ -196,6 +198,5 @@ func (c *Conn) endWrite(err error) error {
 	}
 	w := &c.out
 	w.err = end("write", err)
-	w.buf, w.tail = w.buf[:0], 0
 	return w.err
 }
