@@ -82,7 +82,7 @@ type Config struct {
 	// Format of the lengths; both ends must have the same. Default: Big16.
 	Format Format
 	// MTU is the largest packet in both directions, in bytes: at least MinFrame, at
-	// most MaxMTU. Between two ends of one's own a large one is much faster.
+	// most MaxMTU.
 	// Default: 1500.
 	MTU int
 	// MinFrame is the shortest packet, in bytes: 14 for Ethernet frames. A shorter
