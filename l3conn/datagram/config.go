@@ -16,8 +16,11 @@ const (
 	// and of the loopback's 64 KiB a few would fill a socket's buffer.
 	maxPathMTU = 9000 - header4
 	minMTU     = 68
-	header4    = 20 + 8
-	header6    = 40 + 8
+	// DefaultSocketBuffer is 10 ms at 3 Gbit/s.
+	DefaultSocketBuffer = 4 << 20
+
+	header4 = 20 + 8
+	header6 = 40 + 8
 )
 
 // Config is read once; nil and the zero value are the defaults.
@@ -39,12 +42,20 @@ type Config struct {
 	// NoOffload leaves runs of datagrams to nobody and takes no 256 KiB for receiving
 	// them. Default: UDP_SEGMENT and UDP_GRO, where Linux has them.
 	NoOffload bool
+	// SocketBuffer is asked of the system for each direction, in bytes. It gives at most
+	// net.core.rmem_max and wmem_max on Linux, some 200 KiB, and more to a process with
+	// CAP_NET_ADMIN; what comes while the reader is busy and does not fit is lost.
+	// Default: 4 MiB. Negative: the system's.
+	SocketBuffer int
 }
 
 func (c *Config) withDefaults(connected bool) (Config, error) {
 	var d Config
 	if c != nil {
 		d = *c
+	}
+	if d.SocketBuffer == 0 {
+		d.SocketBuffer = DefaultSocketBuffer
 	}
 	switch {
 	case d.MTU != 0 && (d.MTU < minMTU || d.MTU > MaxMTU):

@@ -96,6 +96,13 @@ func (c *Conn) start(s socket, to net.Addr) {
 		c.mtu.Store(DefaultMTU)
 		c.askPath(s, to)
 	}
+	if b, ok := s.(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	}); ok && c.cfg.SocketBuffer > 0 { // for speed only
+		_ = b.SetReadBuffer(c.cfg.SocketBuffer)
+		_ = b.SetWriteBuffer(c.cfg.SocketBuffer)
+	}
 	if u, ok := s.(*net.UDPConn); ok {
 		c.fast = newFast(c, u)
 	}

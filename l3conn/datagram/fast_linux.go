@@ -54,6 +54,10 @@ func newFast(c *Conn, u *net.UDPConn) *fast {
 	err = raw.Control(func(fd uintptr) {
 		domain, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
 		f.six = domain == unix.AF_INET6
+		if size := c.cfg.SocketBuffer; size > 0 { // beyond what everybody may
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size)
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, size)
+		}
 		if c.cfg.NoOffload {
 			return
 		}
