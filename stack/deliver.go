@@ -52,6 +52,8 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			continue
 		case p.TTL <= 1 && s.icmp.expired(p):
 			continue
+		case len(s.cfg.Groups) > 0 && s.groups.HandlePacket(p):
+			continue
 		case cause == drop.UnknownProtocol && !(p.Fragment && s.raw.Wants(p)):
 			s.icmp.unknown(p)
 			continue
@@ -63,6 +65,10 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			if !keep && netstack.Merges(run[len(run)-1], p, total) {
 				run = append(run, p)
 				total += len(p.Payload)
+				continue
+			}
+			if len(run) == 1 && netstack.Supersedes(run[0], p) {
+				run[0] = p
 				continue
 			}
 			engine.DeliverRun(run)

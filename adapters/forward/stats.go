@@ -15,6 +15,8 @@ type Stats struct {
 	Unroutable  uint64 // streams and datagrams that Route refused
 	Idle        uint64 // relays ended by IdleTimeout and HalfCloseTimeout
 
+	Sniffed, SniffedNames uint64 // streams that Sniff wanted looked at, and those that named a host
+
 	PolicyStreams   uint64 // streams that Policy refused
 	PolicyDatagrams uint64 // datagrams to and from where Policy lets none
 
@@ -22,6 +24,9 @@ type Stats struct {
 	// DatagramsLost counts those that could not be sent on, either way, and those
 	// that came for a client from where its mapping takes none.
 	DatagramsLost uint64
+	// DatagramsOver counts those of them that would have needed more upstream sockets than
+	// one Socket may have.
+	DatagramsOver uint64
 	// DatagramErrors counts the ICMP errors of upstreams about datagrams, and
 	// DatagramErrorsForged those about targets that the client has not asked, or not
 	// among the last 64: these are not passed on.
@@ -38,13 +43,14 @@ type Stats struct {
 
 // counters are the Stats as they are counted.
 type counters struct {
-	relays, sockets, dialing                               atomic.Int64
-	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
-	policyStreams, policyDatagrams                         atomic.Uint64
-	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
-	datagramErrors, datagramErrorsForged                   atomic.Uint64
-	pings, pongs, pingErrors, pingsLate                    atomic.Uint64
-	pingsLost, pingsOver, policyPings                      atomic.Uint64
+	relays, sockets, dialing                                atomic.Int64
+	streams, dials, dialsFailed, limited, unroutable, idle  atomic.Uint64
+	sniffed, sniffedNames                                   atomic.Uint64
+	policyStreams, policyDatagrams                          atomic.Uint64
+	datagramsOut, datagramsIn, datagramsLost, datagramsOver atomic.Uint64
+	datagramErrors, datagramErrorsForged                    atomic.Uint64
+	pings, pongs, pingErrors, pingsLate                     atomic.Uint64
+	pingsLost, pingsOver, policyPings                       atomic.Uint64
 }
 
 // Stats returns the account as of now.
@@ -54,9 +60,10 @@ func (f *Server) Stats() Stats {
 		Relays: c.relays.Load(), Sockets: c.sockets.Load(), Dialing: c.dialing.Load(),
 		Streams: c.streams.Load(), Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
 		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(),
+		Sniffed: c.sniffed.Load(), SniffedNames: c.sniffedNames.Load(),
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),
-		DatagramsLost: c.datagramsLost.Load(), DatagramErrors: c.datagramErrors.Load(),
+		DatagramsLost: c.datagramsLost.Load(), DatagramsOver: c.datagramsOver.Load(), DatagramErrors: c.datagramErrors.Load(),
 		DatagramErrorsForged: c.datagramErrorsForged.Load(),
 		Pings:                c.pings.Load(), Pongs: c.pongs.Load(), PingErrors: c.pingErrors.Load(), PingsLate: c.pingsLate.Load(),
 		PingsLost: c.pingsLost.Load(), PingsOver: c.pingsOver.Load(), PolicyPings: c.policyPings.Load(),
