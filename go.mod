@@ -3,6 +3,7 @@ module l3extract
 go 1.26.3
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/net v0.62.0
 	golang.org/x/sync v0.24.0
