@@ -4,6 +4,7 @@ go 1.26.3
 
 require (
 	github.com/Jigsaw-Code/outline-sdk v0.0.19
+	github.com/coder/websocket v1.8.15
 	github.com/go-gost/relay v0.5.0
 	github.com/miekg/dns v1.1.73
 	github.com/vishvananda/netlink v1.3.1
