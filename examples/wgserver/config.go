@@ -65,7 +65,10 @@ func parseConfig(text string) (*config, error) {
 	if !p.inside {
 		return nil, errors.New("there is no section [Interface]")
 	}
-	return &p.cfg, p.cfg.check()
+	if err := p.cfg.check(); err != nil {
+		return nil, err
+	}
+	return &p.cfg, nil
 }
 
 // check judges what one line alone cannot.
