@@ -19,8 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 30 * time.Second
-
 // netns is a network namespace, there as long as its file is open.
 type netns struct{ f *os.File }
 
