@@ -38,6 +38,7 @@ func newServer(cfg *config, o *options, logger *slog.Logger) (*server, error) {
 	end, tunnel := wgtun.Pair(&wgtun.Config{MTU: cfg.mtu})
 	c := &stack.Config{Addrs: cfg.addrs, SourceKey: byPeer(cfg), Logger: logger}
 	c.TCP.LazyHandshake = true // what cannot be dialled is refused as if there were no tunnel
+	c.TCP.MaxHandshakesPerDestination = popular(len(cfg.peers))
 	var err error
 	if s.stack, err = stack.New(end, c); err != nil {
 		return nil, err
@@ -48,6 +49,7 @@ func newServer(cfg *config, o *options, logger *slog.Logger) (*server, error) {
 	s.forward = &forward.Server{
 		Dialer: &direct.Dialer{Interface: o.via}, Policy: policy(cfg, o),
 		Route: newNames(cfg).route, Logger: logger,
+		MaxDialsPerDestination: popular(len(cfg.peers)),
 	}
 	s.device = device.NewDevice(countedTUN{tunnel, s.counts}, countedBind{conn.NewDefaultBind(), s.counts}, s.watch.device())
 	if err = s.device.IpcSet(cfg.device()); err == nil {
@@ -58,6 +60,13 @@ func newServer(cfg *config, o *options, logger *slog.Logger) (*server, error) {
 		return nil, fmt.Errorf("WireGuard on UDP port %d: %w", cfg.port, err)
 	}
 	return s, nil
+}
+
+// popular is how many connections to one destination may be beginning: more than for
+// one client, since all peers may like the same host. Each peer has its own limits.
+func popular(peers int) int {
+	const each, most = 8, forward.DefaultMaxDials / 2
+	return min(forward.DefaultMaxDialsPerDestination+each*peers, most)
 }
 
 // close is for a server that does not serve.
