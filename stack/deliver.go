@@ -65,6 +65,10 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 				total += len(p.Payload)
 				continue
 			}
+			if len(run) == 1 && netstack.Supersedes(run[0], p) {
+				run[0] = p
+				continue
+			}
 			engine.DeliverRun(run)
 			run = run[:0]
 		}

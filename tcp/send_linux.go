@@ -17,7 +17,7 @@ var messages = sync.Pool{New: func() any { return new(message) }}
 
 // send gives parts, at least one and none of them empty, to the socket fd. It does not
 // wait: what the socket has no room for is left, and with no room at all the error is
-// EAGAIN.
+// EAGAIN. Since it does not wait, Go's scheduler is not told of it (RawSyscall).
 func send(fd int, parts [][]byte) (int, error) {
 	m := messages.Get().(*message)
 	for i, p := range parts {
@@ -29,7 +29,7 @@ func send(fd int, parts [][]byte) (int, error) {
 	var n uintptr
 	var errno unix.Errno
 	for {
-		n, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		if errno != unix.EINTR {
 			break
 		}

@@ -49,7 +49,8 @@ func newReceiver() *receiver {
 	return r
 }
 
-// receive takes what is there, and returns how many messages that are; 0 for none.
+// receive takes what is there, and returns how many messages that are; 0 for none. It
+// does not wait, so the scheduler is not told (RawSyscall), here and in send.
 func (r *receiver) receive(fd int) (int, error) {
 	for i := range r.hdrs {
 		h := &r.hdrs[i].hdr
@@ -57,7 +58,7 @@ func (r *receiver) receive(fd int) (int, error) {
 		h.SetControllen(controlSize)
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
 			uintptr(unsafe.Pointer(&r.hdrs[0])), receiveBatch, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
@@ -175,7 +176,7 @@ func (g *sending) follows(b []byte, to netip.AddrPort) bool {
 // error of the first if that is none.
 func (g *sending) send(fd, k int) (int, syscall.Errno) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
 			uintptr(unsafe.Pointer(&g.hdrs[k])), uintptr(g.n-k), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		if errno != unix.EINTR {
 			return int(n), errno

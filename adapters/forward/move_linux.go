@@ -3,6 +3,7 @@ package forward
 import (
 	"io"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -146,11 +147,17 @@ func (p *pair) moveDown(buffer []byte) (verdict, error) {
 	return again, nil
 }
 
-// read is read(2), whatever signals come.
+// read is read(2) of a socket that does not block, whatever signals come. Since it does
+// not wait, Go's scheduler is not told of it (RawSyscall), as package unix would.
 func read(fd int, b []byte) (int, error) {
 	for {
-		if n, err := unix.Read(fd, b); err != unix.EINTR {
-			return n, err
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
 		}
 	}
 }

@@ -46,7 +46,7 @@ type outcome struct {
 // clients is what a client can do.
 var clients = map[string]func(*order) (outcome, error){
 	"reach": reach, "hash": hash, "up": up, "down": down, "both": both, "connect": connect, "echo": echo, "idle": idle,
-	"datagram echo": datagramsEcho, "datagrams up": datagramsUp, "datagrams down": datagramsDown,
+	"datagram echo": datagramsEcho, "datagrams up": datagramsUp, "datagrams down": datagramsDown, "quic down": quicDown,
 }
 
 // destinations is how many addresses short connections go to.

@@ -28,7 +28,7 @@ type plan struct {
 // measurements can be chosen. Those of the first row are repeated in each round; those
 // of the second are less shaken by other load, take long, and are done once.
 var (
-	measurements = []string{"bulk", "conn", "latency", "udp"}
+	measurements = []string{"bulk", "conn", "latency", "udp", "quic"}
 	quiet        = []string{"memory", "idle"}
 )
 
@@ -107,7 +107,7 @@ func (v *visit) run() (err error) {
 	if bad(hashed) {
 		return errors.Join(failed...)
 	}
-	for i, measure := range []func() error{v.bulks, v.connect, v.latency, v.datagrams} {
+	for i, measure := range []func() error{v.bulks, v.connect, v.latency, v.datagrams, v.quic} {
 		if !v.wants(measurements[i]) || i == 0 && hashed != nil {
 			continue
 		}
@@ -176,6 +176,19 @@ func (v *visit) datagrams() error {
 				v.figures[name+datagramCPU] = float64(cpu.Nanoseconds()) / 1e3 / float64(r.Count)
 			}
 		}
+	}
+	return nil
+}
+
+func (v *visit) quic() error {
+	r, cpu, err := v.client(order{Do: "quic down", For: v.span})
+	if err != nil {
+		return fmt.Errorf("QUIC: %w", err)
+	}
+	gbit := float64(r.Bytes) * 8 / 1e9
+	v.figures[quicRate] = gbit / r.Took.Seconds()
+	if cpu > 0 {
+		v.figures[quicRate+perCPU] = gbit / cpu.Seconds()
 	}
 	return nil
 }

@@ -53,6 +53,8 @@ func programs(self, source, dir string) []*program {
 			name: "ours-workers", network: serverNet, prepare: build,
 			start: tunnel(tun2socks(ours, "-workers", strconv.Itoa(runtime.NumCPU()))),
 		},
+		plain("ours-plain", bin("baseline"), source, "-ours"),
+		plain("baseline", bin("baseline"), source),
 		{
 			name: "tun2socks", network: serverNet,
 			prepare: module("github.com/xjasonlyu/tun2socks/v2", "v2.6.0", "", "", bin("tun2socks")),
@@ -105,6 +107,19 @@ func singBox(mtu int) []byte {
 		panic(err) // only strings and numbers
 	}
 	return b
+}
+
+// plain is a relay of TCP behind a TUN without offload.
+func plain(name, path, source string, args ...string) *program {
+	return &program{
+		name: name, network: serverNet,
+		prepare: func(ctx context.Context, _ string) error {
+			return run(ctx, source, "go", "build", "-o", path, "./bench/baseline")
+		},
+		start: tunnel(func(w *world) (*exec.Cmd, error) {
+			return exec.Command(path, append([]string{"-tun", tunName, "-mtu", strconv.Itoa(w.mtu)}, args...)...), nil
+		}, "GOMAXPROCS=1"),
+	}
 }
 
 // copying is the plain proxy, with additions to its environment.

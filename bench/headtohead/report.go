@@ -30,6 +30,8 @@ const (
 	datagramsLost = "-lost"     // percent
 	datagramCPU   = "-cpu"      // µs for each that arrived
 
+	quicRate = "quic" // Gbit/s; with perCPU per CPU second
+
 	memory      = "rss" // bytes, at the start
 	memoryEach  = "rss-each"
 	memoryGone  = "rss-gone"

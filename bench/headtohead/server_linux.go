@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -25,18 +24,6 @@ const (
 	chunk      = 256 << 10 // of one Read or Write
 )
 
-// pattern is what is moved, over and over; twice, so that a chunk of it may begin
-// anywhere. Its length is prime, so that no lost packet goes unnoticed.
-var pattern = func() []byte {
-	const size = 1_000_003
-	b := make([]byte, size)
-	r := rand.NewChaCha8([32]byte{1})
-	_, _ = r.Read(b)
-	return append(b, b...)
-}()
-
-func patternAt(offset int64) []byte { return pattern[offset%int64(len(pattern)/2):] }
-
 // serve is the server's role.
 func serve() error {
 	// The address is that of the first destination, so that answers come from it.
@@ -51,8 +38,9 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2) // the process ends with the first
+	failed := make(chan error, 3) // the process ends with the first
 	go func() { failed <- answerDatagrams(datagrams) }()
+	go func() { failed <- serveQUIC() }()
 	go func() { failed <- accept(ln, answer) }()
 	return <-failed
 }
@@ -95,7 +83,9 @@ func answer(c *net.TCPConn) {
 	case modeDown:
 		var ms uint32
 		if binary.Read(c, binary.BigEndian, &ms) == nil {
-			_, _ = produce(c, time.Duration(ms)*time.Millisecond)
+			if _, err := produce(c, time.Duration(ms)*time.Millisecond); err == nil {
+				_ = c.CloseWrite()
+			}
 		}
 	case modeHashed:
 		sum := sha256.New()
@@ -140,35 +130,6 @@ func verdict(n uint64, right bool) []byte {
 
 // hashed is the data of modeHashed.
 func hashed() []byte { return bytes.Repeat(pattern, hashedSize/len(pattern)+1)[:hashedSize] }
-
-// produce writes the pattern for so long, and the end.
-func produce(c *net.TCPConn, d time.Duration) (int64, error) {
-	var sent int64
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		n, err := c.Write(patternAt(sent)[:chunk])
-		sent += int64(n)
-		if err != nil {
-			return sent, err
-		}
-	}
-	return sent, c.CloseWrite()
-}
-
-// check reads the pattern to the end, and tells how much there was and whether
-// every byte was right.
-func check(c *net.TCPConn) (int64, bool) {
-	buf := make([]byte, chunk)
-	for got := int64(0); ; {
-		n, err := c.Read(buf)
-		if !bytes.Equal(buf[:n], patternAt(got)[:n]) {
-			return got, false
-		}
-		got += int64(n)
-		if err != nil {
-			return got, err == io.EOF
-		}
-	}
-}
 
 // ledger holds the tallies of the loads, by number.
 type ledger struct {

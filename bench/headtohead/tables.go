@@ -59,6 +59,10 @@ func (r *report) tables() []table {
 		}},
 		{"UDP, 100 Mbit/s", "Datagrams of 1200 bytes; the processor time is for each that arrived.", datagrams(steady)},
 		{"UDP, 1 Gbit/s", "What is sent is less where the machine has no time left.", datagrams(flood)},
+		{"QUIC", "A download by quic-go on one stream. Client and server take most of the machine.", []column{
+			{title: "Gbit/s", format: "%.2f", name: quicRate, better: more},
+			{title: "Gbit per CPU second", format: "%.2f", name: quicRate + perCPU, better: more},
+		}},
 		r.memoryTable(),
 	}
 }

@@ -19,6 +19,7 @@ const (
 	setupTime = 20 * time.Second
 
 	portNumber = 7000
+	quicPort   = portNumber + 1
 )
 
 // world is the network of one visit.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,9 +145,16 @@ func (p *Poller) wait() (int, error) {
 // pollOnce takes what is there, and reports whether that is anything.
 func (p *Poller) pollOnce(uintptr) bool {
 	for {
-		p.n, p.err = unix.EpollWait(p.fd, p.events[:], 0)
-		if p.err != unix.EINTR {
-			return p.n != 0 // it is -1 with an error
+		// It does not wait, so the scheduler need not know.
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), batch, 0, 0, 0)
+		switch errno {
+		case 0:
+			p.n = int(n)
+			return n > 0
+		case unix.EINTR:
+		default:
+			p.err = errno
+			return true
 		}
 	}
 }

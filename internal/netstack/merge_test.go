@@ -134,3 +134,61 @@ func TestCut(t *testing.T) {
 		})
 	}
 }
+
+// TestSupersedes keeps to the engine all that it counts: duplicates, windows, SACK
+// blocks, marks, ends.
+func TestSupersedes(t *testing.T) {
+	stamp := []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}
+	prev := packet.TCPHeader{Seq: 100, Ack: 7, Window: 500, Flags: packet.ACK, Options: stamp}
+	with := func(f func(*packet.TCPHeader)) packet.TCPHeader {
+		h := prev
+		h.Ack, h.Options = 9, bytes.Clone(stamp)
+		f(&h)
+		return h
+	}
+	none := func(*packet.TCPHeader) {}
+	for _, tc := range []struct {
+		name string
+		next packet.TCPHeader
+		data string
+		want bool
+	}{
+		{"more", with(none), "", true},
+		{"more with a new window and time", with(func(h *packet.TCPHeader) { h.Window, h.Options[7] = 9, 9 }), "", true},
+		{"more around the end of the numbers", with(func(h *packet.TCPHeader) { h.Ack = 7 + 1<<31 - 1 }), "", true},
+		{"without options", with(func(h *packet.TCPHeader) { h.Options = nil }), "", true},
+		{"duplicate", with(func(h *packet.TCPHeader) { h.Ack = 7 }), "", false},
+		{"window alone", with(func(h *packet.TCPHeader) { h.Ack, h.Window = 7, 501 }), "", false},
+		{"older", with(func(h *packet.TCPHeader) { h.Ack = 6 }), "", false},
+		{"SACK", with(func(h *packet.TCPHeader) {
+			h.Options = append(h.Options, 1, 1, 5, 10, 0, 0, 0, 20, 0, 0, 0, 30)
+		}), "", false},
+		{"another option as long as a timestamp", with(func(h *packet.TCPHeader) {
+			h.Options = []byte{1, 1, 5, 10, 0, 0, 0, 20, 0, 0, 0, 30}
+		}), "", false},
+		{"data", with(none), "x", false},
+		{"FIN", with(func(h *packet.TCPHeader) { h.Flags |= packet.FIN }), "", false},
+		{"RST", with(func(h *packet.TCPHeader) { h.Flags |= packet.RST }), "", false},
+		{"congestion", with(func(h *packet.TCPHeader) { h.Flags |= packet.ECE }), "", false},
+		{"other sequence number", with(func(h *packet.TCPHeader) { h.Seq++ }), "", false},
+		{"other TTL", with(func(h *packet.TCPHeader) { h.TTL = 9 }), "", false},
+		{"other port", with(func(h *packet.TCPHeader) {
+			h.Src, h.Dst = netip.MustParseAddrPort("10.0.0.2:1001"), netip.MustParseAddrPort("10.0.0.1:80")
+		}), "", false},
+		{"other address", with(func(h *packet.TCPHeader) {
+			h.Src, h.Dst = netip.MustParseAddrPort("10.0.0.3:1000"), netip.MustParseAddrPort("10.0.0.1:80")
+		}), "", false},
+	} {
+		if got := Supersedes(decoded(t, prev, ""), decoded(t, tc.next, tc.data)); got != tc.want {
+			t.Errorf("%s: Supersedes = %v", tc.name, got)
+		}
+	}
+	if Supersedes(decoded(t, prev, "x"), decoded(t, with(none), "")) {
+		t.Error("data was superseded")
+	}
+	sacked := prev
+	sacked.Options = append(bytes.Clone(stamp), 1, 1, 5, 10, 0, 0, 0, 20, 0, 0, 0, 30)
+	if Supersedes(decoded(t, sacked, ""), decoded(t, with(none), "")) {
+		t.Error("a SACK block was superseded")
+	}
+}

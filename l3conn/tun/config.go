@@ -47,6 +47,11 @@ type Config struct {
 	// opened by the same Name with MultiQueue, here or in another process; see
 	// OpenQueues. Linux only. Default: the interface has one queue.
 	MultiQueue bool
+	// QueueLength is how many packets the kernel keeps for the Device to read
+	// (txqueuelen) before it drops further ones. Linux only. Default: 8192, if the
+	// interface has the kernel's own 500, which one burst of cut segments overflows,
+	// and if that may be set. Negative: as it is.
+	QueueLength int
 	// NetNS names the network namespace of the interface: a path such as
 	// /run/netns/blue or /proc/1234/ns/net, for an open file
 	// /proc/self/fd/N. The Device works from any namespace. Linux only.

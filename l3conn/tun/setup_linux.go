@@ -34,6 +34,9 @@ func setUp(name string, c Config) (mtu int, err error) {
 		}
 		mtu = c.MTU
 	}
+	if err := setQueueLength(h, link, c.QueueLength); err != nil {
+		return 0, err
+	}
 	if hasV6(c.Addrs) || hasV6(c.Routes) {
 		if mtu < MinMTU6 {
 			return 0, fmt.Errorf("its MTU %d is below %d, which IPv6 in Config.Addrs or Config.Routes needs", mtu, MinMTU6)
@@ -67,6 +70,30 @@ func setUp(name string, c Config) (mtu int, err error) {
 		}
 	}
 	return mtu, nil
+}
+
+// Packets that a TUN queues. With the kernel's own length a plain conn that eight
+// streams fill loses 10 % of what they send, with 2000 2 %, with 8000 nothing, and
+// a SYN is among what is lost. An entry is a pointer; what it may hold is bounded by
+// the senders' own buffers.
+const (
+	kernelsQueueLength = 500
+	defaultQueueLength = 8192
+)
+
+func setQueueLength(h *netlink.Handle, link netlink.Link, want int) error {
+	has := link.Attrs().TxQLen
+	switch {
+	case want < 0 || want == has || want == 0 && has != kernelsQueueLength:
+		return nil
+	case want > 0:
+		if err := h.LinkSetTxQLen(link, want); err != nil {
+			return fmt.Errorf("Config.QueueLength %d: %w", want, err)
+		}
+	default:
+		_ = h.LinkSetTxQLen(link, defaultQueueLength) // an interface of the user's may not be changed
+	}
+	return nil
 }
 
 // patience bounds the wait for the kernel's own work on an address, which takes

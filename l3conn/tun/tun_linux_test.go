@@ -336,3 +336,34 @@ func TestSyscallConn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestQueueLength: a fresh interface gets ours, one that somebody has set keeps his.
+func TestQueueLength(t *testing.T) {
+	needTUN(t)
+	length := func(dev *Device) int {
+		link, err := netlink.LinkByName(dev.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.Attrs().TxQLen
+	}
+	for set, want := range map[int]int{0: defaultQueueLength, -1: kernelsQueueLength, 77: 77} {
+		dev := mustOpen(t, Config{Name: "l3queue", QueueLength: set, Persist: true})
+		if got := length(dev); got != want {
+			t.Errorf("QueueLength %d: %d packets, want %d", set, got, want)
+		}
+		link, _ := netlink.LinkByName(dev.Name())
+		if err := netlink.LinkSetTxQLen(link, 90); err != nil {
+			t.Fatal(err)
+		}
+		dev.Close()
+		if again := mustOpen(t, Config{Name: "l3queue"}); length(again) != 90 {
+			t.Errorf("a queue length of 90 became %d", length(again))
+		} else {
+			again.Close()
+		}
+		if err := netlink.LinkDel(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

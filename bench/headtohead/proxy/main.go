@@ -6,7 +6,7 @@
 //
 // listens on the port, and dials the address that begins with the second argument
 // and ends with the last byte of the one that was dialled, which begins with the first.
-// Datagrams it passes on for the address that ends with 1.
+// Datagrams it passes on for the address that ends with 1, and for the port behind, too.
 package main
 
 import (
@@ -38,16 +38,21 @@ func serve(network, servers, port string) error {
 	if err != nil {
 		return err
 	}
-	datagrams, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(own))
-	if err != nil {
-		return err
-	}
 	ln, err := net.Listen("tcp4", ":"+port)
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2) // the process ends with the first
-	go func() { failed <- relayDatagrams(datagrams, net.UDPAddrFromAddrPort(server)) }()
+	failed := make(chan error, 3)         // the process ends with the first
+	for _, more := range []uint16{0, 1} { // the second port is QUIC's
+		behind := func(a netip.AddrPort) *net.UDPAddr {
+			return net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Addr(), a.Port()+more))
+		}
+		datagrams, err := net.ListenUDP("udp4", behind(own))
+		if err != nil {
+			return err
+		}
+		go func() { failed <- relayDatagrams(datagrams, behind(server)) }()
+	}
 	go func() {
 		for {
 			c, err := ln.Accept()
