@@ -88,7 +88,7 @@ func TestCongestion(t *testing.T) {
 	for _, e := range r.work.all() {
 		s := e.(*socket)
 		wait(t, "the socket to be idle", func() bool { return s.owner.Load() == nobody })
-		if s.v4.up.single {
+		if s.outlets[0].up.single {
 			t.Error("runs are off")
 		}
 	}

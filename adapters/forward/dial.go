@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/outbound"
 	"l3extract/internal/limit"
 	"l3extract/stack"
 	"l3extract/tcp"
@@ -28,7 +30,16 @@ func (n *session) setDialer() {
 	if n.packets == nil {
 		n.packets, _ = n.plain.(PacketListener)
 	}
-	switch d := n.plain.(type) {
+	if d, ok := n.plain.(*direct.Dialer); ok && d.Timeout <= 0 { // a loop has one time for all
+		n.dialer = d
+	}
+	n.judging, n.generic = n.withPolicy(n.plain)
+}
+
+// withPolicy returns d with the Policy, or d itself and true if it cannot be made to
+// judge.
+func (n *session) withPolicy(d Dialer) (judging Dialer, generic bool) {
+	switch d := d.(type) {
 	case *net.Dialer:
 		judging := *d
 		user := d.ControlContext
@@ -38,17 +49,13 @@ func (n *session) setDialer() {
 			}
 		}
 		judging.ControlContext = n.control(user)
-		n.judging = &judging
+		return &judging, false
 	case *direct.Dialer:
-		if d.Timeout <= 0 { // a loop has one time for all
-			n.dialer = d
-		}
 		judging := *d
 		judging.Control = n.control(d.Control)
-		n.judging = &judging
-	default:
-		n.judging, n.generic = d, true
+		return &judging, false
 	}
+	return d, true
 }
 
 // control is called before a socket is connected, with the address that it is
@@ -72,25 +79,19 @@ func (n *session) control(next control) control {
 	}
 }
 
-// upstream dials t for st. Its errors are what a client is refused with.
-func (n *session) upstream(ctx context.Context, st *tcp.Stream, t Target) (net.Conn, error) {
-	if !t.Trusted && t.Host == "" {
-		if err := n.judge(t.Addr.Addr()); err != nil {
-			n.stats.policyStreams.Add(1)
-			return nil, err
-		}
+// upstream dials t for st, whose flow is f. Its errors are what a client is refused with.
+func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Target) (net.Conn, error) {
+	if err := n.judgeTarget(t); err != nil {
+		n.stats.policyStreams.Add(1)
+		return nil, err
 	}
 	if err := n.acquire(st, t); err != nil {
 		return nil, err
 	}
 	defer n.dials.Release(st.Source().Addr(), t.Addr)
 
-	dctx, cancel := context.WithCancel(ctx)
+	dctx, cancel := n.flowContext(ctx, f)
 	defer cancel()
-	if n.dialTimeout > 0 {
-		dctx, cancel = context.WithTimeout(dctx, n.dialTimeout)
-		defer cancel()
-	}
 	// The stream may end meanwhile: DecideTimeout, Stack.Kill.
 	defer context.AfterFunc(st.Context(), cancel)()
 
@@ -98,15 +99,19 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, t Target) (net.C
 	if t.Host != "" {
 		address = net.JoinHostPort(t.Host, strconv.Itoa(int(t.Addr.Port())))
 	}
-	dialer := n.judging
-	if t.Trusted {
-		dialer = n.plain
+	if !t.Trusted {
+		dctx = context.WithValue(dctx, sessionKey{}, n)
 	}
+	dialer, after := n.dialerFor(t)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
 	began := time.Now()
-	c, err := dialer.DialContext(dctx, "tcp", address)
-	if err == nil && t.Host != "" && n.generic && !t.Trusted {
+	dial := dialer.DialContext
+	if early, ok := dialer.(outbound.EarlyDialer); ok && t.Optimistic {
+		dial = early.DialEarly
+	}
+	c, err := dial(dctx, "tcp", address)
+	if err == nil && after {
 		c, err = n.judgeRemote(c)
 	}
 	n.stats.dialing.Add(-1)
@@ -121,7 +126,7 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, t Target) (net.C
 }
 
 // acquire takes a dial's place, which is released by its target.
-func (n *session) acquire(st *tcp.Stream, t Target) error {
+func (n *session) acquire(st *tcp.Stream, t *Target) error {
 	if n.dials.Acquire(st.Source().Addr(), t.Addr) != limit.OK {
 		n.stats.limited.Add(1)
 		return errLimited
@@ -138,6 +143,25 @@ func (n *session) report(st *tcp.Stream, address func() string, began time.Time,
 		ID: st.ID(), Network: "tcp", Source: st.Source(), Destination: st.Destination(),
 		Address: address(), Took: time.Since(began), Err: err,
 	})
+}
+
+// judgeTarget judges what can be judged of t before it is dialled.
+func (n *session) judgeTarget(t *Target) error {
+	switch {
+	case t.Trusted:
+		return nil
+	case t.Host == "":
+		return n.judge(t.Addr.Addr())
+	case t.Dialer != nil && !n.srv.Policy.AllowLoopback && loopbackName(t.Host):
+		return &PolicyError{Why: "loopback, as " + t.Host}
+	}
+	return nil
+}
+
+// loopbackName tells the names that are loopback's (RFC 6761, 6.3).
+func loopbackName(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // judgeRemote closes c if it is connected to what the Policy refuses.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/stack"
 	"l3extract/tcp"
 )
@@ -183,8 +183,8 @@ func TestRoute(t *testing.T) {
 	var dialled atomic.Pointer[Dial]
 	srv := &Server{
 		OnDial: func(d Dial) { dialled.Store(&d) },
-		Route: func(network string, src, dst netip.AddrPort) (Target, error) {
-			if dst.Port() == 1 {
+		Route: func(_ context.Context, f outbound.Flow) (Target, error) {
+			if f.Destination.Port() == 1 {
 				return Target{}, syscall.EHOSTUNREACH
 			}
 			return Target{Host: "name.invalid"}, nil

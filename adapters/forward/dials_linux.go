@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -23,11 +24,11 @@ type dials struct {
 
 // dialing is the part of a pair that its dial needs.
 type dialing struct {
-	p      *pair
-	ctx    context.Context // of the session
-	target Target
-	began  time.Time
-	node   fifo.Node[dialing]
+	p     *pair
+	ctx   context.Context // of the session
+	addr  netip.AddrPort
+	began time.Time
+	node  fifo.Node[dialing]
 }
 
 func (d *dials) init(timeout time.Duration) { d.timeout = timeout }

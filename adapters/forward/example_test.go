@@ -7,6 +7,7 @@ import (
 
 	"l3extract/adapters/direct"
 	"l3extract/adapters/forward"
+	"l3extract/adapters/outbound"
 	"l3extract/l3conn"
 	"l3extract/stack"
 	"l3extract/tcp"
@@ -38,13 +39,14 @@ func ExampleServer() {
 func ExampleServer_route() {
 	host := netip.MustParseAddr("10.0.2.2")
 	srv := &forward.Server{
-		Route: func(network string, src, dst netip.AddrPort) (forward.Target, error) {
-			if dst.Addr() == host {
-				addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dst.Port())
+		Route: func(_ context.Context, f outbound.Flow) (forward.Target, error) {
+			if f.Destination.Addr() == host {
+				addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), f.Destination.Port())
 				return forward.Target{Addr: addr, Trusted: true}, nil
 			}
 			return forward.Target{}, nil
 		},
+		RouteNeverWaits: true,
 	}
 	_ = srv // srv.Serve(ctx, s)
 }

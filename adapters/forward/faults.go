@@ -75,7 +75,7 @@ func (s *socket) faulted(q queuedFault) {
 		s.session.stats.datagramErrorsForged.Add(1)
 		return
 	}
-	name, _ := s.called(q.target)
+	name, _ := s.called(nil, origin{addr: q.target})
 	m := udp.Msg{Source: s.sock.Source(), Destination: name, Payload: q.payload}
 	f := asSeen(q.fault, q.target.Addr(), name.Addr())
 	s.session.stats.datagramErrors.Add(1)

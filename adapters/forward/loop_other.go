@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 
+	"l3extract/adapters/outbound"
 	"l3extract/tcp"
 )
 
@@ -16,6 +17,6 @@ func newLoop(*session) *loop { return nil }
 
 func (*loop) close() {}
 
-func (*loop) take(context.Context, *tcp.Stream, Target) bool { return false }
+func (*loop) take(context.Context, *tcp.Stream, outbound.Flow, *Target) bool { return false }
 
 func (*loop) adopt(*tcp.Stream, net.Conn) bool { return false }

@@ -4,10 +4,15 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"l3extract/adapters/outbound"
 )
 
 // outlet is an upstream socket, for one sender and one receiver at once.
 type outlet struct {
+	key   outletKey
+	named []*way // at most one for each port, whose targets have names; under the socket's mu
+
 	conn net.PacketConn  // closed if up is there
 	up   *upstream       // what took its place; nil on most systems
 	ap   addrPortConn    // conn, if it is one
@@ -20,6 +25,12 @@ type outlet struct {
 type addrPortConn interface {
 	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
 	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
+}
+
+// outletKey says for what an upstream socket is good.
+type outletKey struct {
+	by  PacketListener // which opened it; nil: the Server's
+	six bool           // for targets of IPv6
 }
 
 func newOutlet(pc net.PacketConn) *outlet {
@@ -47,6 +58,15 @@ func (o *outlet) send(b []byte, to netip.AddrPort, hops uint8) error {
 	return err
 }
 
+// sendName sends b to a name.
+func (o *outlet) sendName(b []byte, to net.Addr) error {
+	if o.up != nil {
+		return errNoNames // a socket of the kernel
+	}
+	_, err := o.conn.WriteTo(b, to)
+	return err
+}
+
 // close ends receive. It may be called once.
 func (o *outlet) close() {
 	if o.up != nil {
@@ -58,39 +78,56 @@ func (o *outlet) close() {
 
 // receive waits for a datagram. The payload lies in the buffer, which the caller
 // puts back; it is nil after an error.
-func (o *outlet) receive() (*buffer, []byte, netip.AddrPort, error) {
+func (o *outlet) receive() (*buffer, []byte, origin, error) {
 	if o.raw != nil {
-		return o.receiveRaw()
+		b, payload, src, err := o.receiveRaw()
+		return b, payload, origin{addr: src}, err
 	}
 	b := buffers.Get().(*buffer)
 	var n int
-	var src netip.AddrPort
+	var src origin
 	var err error
 	if o.ap != nil {
-		n, src, err = o.ap.ReadFromUDPAddrPort(b[:])
+		n, src.addr, err = o.ap.ReadFromUDPAddrPort(b[:])
 	} else {
 		var a net.Addr
 		if n, a, err = o.conn.ReadFrom(b[:]); err == nil {
-			src = addrPortOf(a)
+			src = originOf(a)
 		}
 	}
 	if err != nil {
 		buffers.Put(b)
-		return nil, nil, netip.AddrPort{}, err
+		return nil, nil, origin{}, err
 	}
-	return b, b[:n], plain(src), nil
+	src.addr = plain(src.addr)
+	return b, b[:n], src, nil
 }
 
-// addrPortOf returns the address and port in a, or zero.
-func addrPortOf(a net.Addr) netip.AddrPort {
+// origin is where a datagram came from: an address, or what a proxy calls it.
+type origin struct {
+	addr netip.AddrPort
+	name outbound.Name
+}
+
+func (o origin) port() uint16 {
+	if o.name.Port != 0 {
+		return o.name.Port
+	}
+	return o.addr.Port()
+}
+
+// originOf returns what a says, or zero, which is refused by the Policy.
+func originOf(a net.Addr) origin {
 	switch a := a.(type) {
 	case nil:
-		return netip.AddrPort{}
+		return origin{}
+	case outbound.Name:
+		return origin{name: a}
 	case interface{ AddrPort() netip.AddrPort }:
-		return a.AddrPort()
+		return origin{addr: a.AddrPort()}
 	default:
-		ap, _ := netip.ParseAddrPort(a.String()) // zero is refused by the Policy
-		return ap
+		ap, _ := netip.ParseAddrPort(a.String())
+		return origin{addr: ap}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/outbound"
 	"l3extract/internal/epoll"
 	"l3extract/internal/flow"
 	"l3extract/internal/netstack"
@@ -72,10 +73,10 @@ const (
 // interest is what a loop wants to hear of a socket: one registration for its life.
 const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
 
-// take dials for st as the Server does that has no Route: true says that the loop has
-// it from here on, or has refused it.
-func (l *loop) take(ctx context.Context, st *tcp.Stream, t Target) bool {
-	d := l.n.dialer
+// take dials t for st, whose flow is f, if that can be done without waiting: true says
+// that the loop has it from here on, or has refused it.
+func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Target) bool {
+	d := l.n.loopDialer(t)
 	if d == nil || t.Host != "" {
 		return false // names take time
 	}
@@ -92,10 +93,13 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, t Target) bool {
 		return true
 	}
 	p := l.newPair(st)
-	g := &dialing{p: p, ctx: ctx, target: t, began: time.Now()}
+	g := &dialing{p: p, ctx: ctx, addr: t.Addr, began: time.Now()}
 	p.dial.Store(g)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
+	if d.Control != nil {
+		ctx = outbound.WithFlow(ctx, f)
+	}
 	sock, err := d.Connect(ctx, t.Addr)
 	if err != nil {
 		p.dialFailed(g, err)
@@ -282,9 +286,9 @@ func (p *pair) settleDial(g *dialing, err error) bool {
 	}
 	n, st := p.loop.n, p.st.Stream()
 	p.loop.dials.remove(g)
-	n.dials.Release(st.Source().Addr(), g.target.Addr)
+	n.dials.Release(st.Source().Addr(), g.addr)
 	n.stats.dialing.Add(-1)
-	n.report(st, g.target.Addr.String, g.began, err)
+	n.report(st, g.addr.String, g.began, err)
 	return true
 }
 
@@ -301,7 +305,7 @@ func (p *pair) dialFailed(g *dialing, err error) {
 func dialError(g *dialing, err error) error {
 	e := &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	if g != nil {
-		e.Addr = net.TCPAddrFromAddrPort(g.target.Addr)
+		e.Addr = net.TCPAddrFromAddrPort(g.addr)
 	}
 	return e
 }

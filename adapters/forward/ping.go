@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/icmp"
 	"l3extract/internal/limit"
 	"l3extract/stack"
@@ -30,8 +31,8 @@ const (
 	DefaultMaxPingsPerSource = 128
 )
 
-// pinger pings for the clients of a session: one socket for each IP version, with a
-// goroutine each for what comes back, and one for all that is sent.
+// pinger pings for the clients of a session: one socket for each outbound and IP version,
+// with a goroutine each for what comes back, and one for all that is sent.
 type pinger struct {
 	session  *session
 	acceptor *icmp.Acceptor
@@ -41,9 +42,8 @@ type pinger struct {
 	retry    time.Duration // until a socket that could not be had is asked for again
 
 	// Of the goroutine of run.
-	sockets [2]*pingSocket // IPv4, IPv6
-	failed  [2]error       // why there is none
-	again   [2]time.Time   // when to ask once more; zero: never
+	sockets map[pingKey]*pingOutlet
+	off     bool // the Server's listener may not open any
 	readers sync.WaitGroup
 
 	mu      sync.Mutex // a leaf
@@ -67,7 +67,7 @@ type flightID struct {
 
 // newPinger returns nil when there is nobody to ask for sockets.
 func newPinger(n *session, listener PingListener) *pinger {
-	if listener == nil {
+	if listener == nil && n.srv.Route == nil {
 		return nil
 	}
 	most := orDefault(n.srv.MaxPings, DefaultMaxPings)
@@ -81,6 +81,7 @@ func newPinger(n *session, listener PingListener) *pinger {
 			Total:     most,
 			PerSource: orDefault(n.srv.MaxPingsPerSource, DefaultMaxPingsPerSource),
 		}, nil),
+		sockets: make(map[pingKey]*pingOutlet),
 		flights: make(map[flightID]*list.Element),
 	}
 }
@@ -125,8 +126,8 @@ func (p *pinger) run(ctx context.Context) {
 // end closes the sockets and forgets what is on its way.
 func (p *pinger) end() {
 	for _, s := range p.sockets {
-		if s != nil {
-			s.close()
+		if s.socket != nil {
+			s.socket.close()
 		}
 	}
 	p.readers.Wait()
@@ -158,7 +159,7 @@ func (p *pinger) expire(now time.Time) time.Duration {
 // ping sends an echo on, or tells its client why not.
 func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 	n := p.session
-	target, err := p.target(e)
+	target, key, err := p.target(ctx, e)
 	if err != nil {
 		if errors.Is(err, stack.Policy) {
 			n.stats.policyPings.Add(1)
@@ -173,7 +174,7 @@ func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 		n.stats.pingsOver.Add(1)
 		return
 	}
-	socket, err := p.socket(ctx, target.Is6())
+	socket, err := p.socket(ctx, key)
 	if err != nil {
 		p.places.Release(e.Source, netip.AddrPort{})
 		n.stats.pingsLost.Add(1)
@@ -209,67 +210,28 @@ func (p *pinger) tell(e *icmp.Echo, err error) {
 	_ = e.Unreachable(err) // fails for what must not be answered, which is as well
 }
 
-// target says what an echo pings.
-func (p *pinger) target(e *icmp.Echo) (netip.Addr, error) {
-	dst := netip.AddrPortFrom(e.Destination, 0)
-	t, err := p.session.route("icmp", netip.AddrPortFrom(e.Source, 0), dst)
+// target says what an echo pings, and by which socket.
+func (p *pinger) target(ctx context.Context, e *icmp.Echo) (netip.Addr, pingKey, error) {
+	f := outbound.Flow{
+		Network: "icmp", Source: netip.AddrPortFrom(e.Source, 0), Destination: netip.AddrPortFrom(e.Destination, 0),
+	}
+	t, err := p.session.route(ctx, f)
+	key := pingKey{six: t.Addr.Addr().Is6()}
 	switch {
 	case err != nil:
-		return netip.Addr{}, err
+		return netip.Addr{}, key, err
 	case t.Host != "":
-		return netip.Addr{}, errNoNames
-	case !t.Trusted:
+		return netip.Addr{}, key, errNoNames
+	case t.Dialer != nil:
+		key.by, _ = t.Dialer.(PingListener)
+		if key.by == nil || !canCompare(t.Dialer) {
+			return netip.Addr{}, key, errNoPings
+		}
+	}
+	if !t.Trusted {
 		err = p.session.judge(t.Addr.Addr())
 	}
-	return t.Addr.Addr(), err
-}
-
-// pingRetry keeps a host that has run out of something from being asked, and the log
-// from being told, for every ping.
-const pingRetry = 5 * time.Second
-
-// errPingsOff says that no ping is sent, for now or at all.
-var errPingsOff = errors.New("forward: pings are off")
-
-// socket returns the socket of an IP version, and opens it for the first ping. Where
-// pings are not permitted, that is said once, and no more of them are taken; what may
-// pass, such as too many open files, is tried again after a while.
-func (p *pinger) socket(ctx context.Context, v6 bool) (*pingSocket, error) {
-	i, network := 0, "ip4:icmp"
-	if v6 {
-		i, network = 1, "ip6:ipv6-icmp"
-	}
-	now := time.Now()
-	waits := p.again[i].IsZero() || now.Before(p.again[i])
-	if p.sockets[i] != nil || p.failed[i] != nil && waits {
-		return p.sockets[i], p.failed[i]
-	}
-	pc, err := p.listener.ListenPing(ctx, network)
-	if err == nil {
-		p.sockets[i], err = newPingSocket(pc, v6)
-	}
-	if err == nil {
-		s := p.sockets[i]
-		p.failed[i] = nil
-		p.readers.Go(func() { s.receive(p.answered, p.faulted) }) // awaited by end, which closes s
-		return s, nil
-	}
-	noIP := errors.Is(err, syscall.EAFNOSUPPORT) // nor will the host have it later
-	never := errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported)
-	p.again[i] = time.Time{}
-	if !noIP && !never {
-		p.again[i] = now.Add(p.retry)
-	}
-	if noIP || errors.Is(err, syscall.EADDRNOTAVAIL) {
-		p.failed[i] = syscall.ENETUNREACH
-		return nil, p.failed[i]
-	}
-	p.failed[i] = errPingsOff
-	p.session.log.Warn("pings to other hosts are not answered", "err", err)
-	if never {
-		_ = p.acceptor.Close() // it is so for both IP versions
-	}
-	return nil, errPingsOff
+	return t.Addr.Addr(), key, err
 }
 
 // launch gives an echo its number.

@@ -40,12 +40,15 @@ type Policy struct {
 // PolicyError says that a Policy refused an address. It matches stack.Policy and
 // syscall.EACCES, so that a client is told "administratively prohibited".
 type PolicyError struct {
-	Addr netip.Addr // as it was to be dialled
+	Addr netip.Addr // as it was to be dialled; zero if Why names it
 	Why  string     // the rule, such as "loopback"
 }
 
 // Error implements error.
 func (e *PolicyError) Error() string {
+	if !e.Addr.IsValid() {
+		return fmt.Sprintf("policy refuses %s", e.Why)
+	}
 	return fmt.Sprintf("policy refuses %v (%s)", e.Addr, e.Why)
 }
 

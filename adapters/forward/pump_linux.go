@@ -34,22 +34,22 @@ const (
 	noted // owned, and there is more to do
 )
 
-// letGo makes the socket evented, if all its upstream sockets can be. Its goroutine
-// ends then.
+// letGo makes the socket evented, if all its upstream sockets can be, or it needs none. Its
+// goroutine ends then.
 func (s *socket) letGo(ctx context.Context) bool {
-	adopted := false
-	for _, o := range []*outlet{s.v4, s.v6} {
-		if o == nil {
-			continue
-		}
+	for _, o := range s.outlets {
 		if o.up == nil {
 			return false
 		}
-		adopted = true
 	}
-	if !adopted {
+	if !s.served && len(s.outlets) == 0 {
 		return false
 	}
+	return s.begin(ctx)
+}
+
+// begin makes the socket evented.
+func (s *socket) begin(ctx context.Context) bool {
 	s.ctx = ctx
 	s.session.flows.Add(1) // until finish; the goroutine itself counts still
 	s.sock.SetNotifier(s)
@@ -117,8 +117,8 @@ func (s *socket) end() {
 		s.finish()
 		s.session.flows.Done()
 	}
-	for _, o := range []*outlet{s.v4, s.v6} {
-		if o != nil && o.up == nil {
+	for _, o := range s.outlets {
+		if o.up == nil {
 			go done() // waits for the goroutine of o; Serve awaits it through flows
 			return
 		}
@@ -135,8 +135,8 @@ func (s *socket) step(p *pump, patience bool) outcome {
 	case err != nil:
 		return goOn // an ICMP error from the client
 	case n == 0:
-		for _, o := range []*outlet{s.v4, s.v6} {
-			if o != nil && o.up != nil {
+		for _, o := range s.outlets {
+			if o.up != nil {
 				o.up.await(false)
 			}
 		}
@@ -153,17 +153,25 @@ func (s *socket) sendBatch(p *pump, n int, patience bool) (done int, result outc
 	var up *upstream // to which what is in p.g goes
 	for i := range n {
 		m := &p.batch.Messages[i]
-		next, quick := s.quick(m, patience)
-		if up != nil && (!quick || next != up) { // first what came before
+		known := s.knows(m, patience)
+		var next *upstream
+		if known {
+			next = s.quick(m)
+		}
+		if up != nil && next != up { // first what came before
 			if done, result = s.flush(p, done, up, patience); done < i {
 				return done, result
 			}
 			up = nil
 		}
 		switch {
-		case quick:
+		case next != nil:
 			up = next
-			p.g.add(m.Buffer, s.target, up)
+			p.g.add(m.Buffer, s.way.target, up)
+			continue
+		case known && s.way.handler != nil:
+			s.handle(m.Source, m.Buffer)
+			done = i + 1
 			continue
 		case !patience:
 			return i, mustWait
@@ -177,23 +185,25 @@ func (s *socket) sendBatch(p *pump, n int, patience bool) (done int, result outc
 	return s.flush(p, done, up, patience)
 }
 
-// quick looks up where m goes and returns the upstream socket, if it can be sent at
-// once.
-func (s *socket) quick(m *udp.Message, patience bool) (*upstream, bool) {
-	if m.Destination != s.dst {
-		if !patience && s.session.srv.Route != nil {
-			return nil, false
-		}
-		s.lookUp(m.Source, m.Destination)
+// knows looks up where m goes, if that can be done at once.
+func (s *socket) knows(m *udp.Message, patience bool) bool {
+	if s.recall(m.Destination) {
+		return true
 	}
-	o := s.v6
-	if s.target.Addr().Is4() {
-		o = s.v4
+	if !patience && !s.session.routesAtOnce() {
+		return false
 	}
-	if s.why != nil || o == nil || o.up == nil || s.session.lowHops(m.HopLimit, m.Source.Addr()) != 0 {
-		return nil, false
+	s.lookUp(s.ctx, m.Source, m.Destination)
+	return true
+}
+
+// quick returns the upstream socket by which m can be sent at once, or nil.
+func (s *socket) quick(m *udp.Message) *upstream {
+	o := s.way.outlet
+	if o == nil || o.up == nil || s.session.lowHops(m.HopLimit, m.Source.Addr()) != 0 {
+		return nil
 	}
-	return o.up, true
+	return o.up
 }
 
 // msg is m as the calls for one datagram know it.

@@ -8,22 +8,38 @@ import (
 	"syscall"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/internal/flow"
 	"l3extract/stack"
 	"l3extract/tcp"
 )
 
-// stream serves one stream from its SYN to its end.
-func (n *session) stream(ctx context.Context, st *tcp.Stream) {
-	t, err := n.route("tcp", st.Source(), st.Destination())
+// stream serves one stream from its SYN to its end. If look is set it answers the SYN at
+// once, to look at what the client says first.
+func (n *session) stream(ctx context.Context, st *tcp.Stream, f outbound.Flow, look bool) {
+	if look {
+		if err := st.Handshake(ctx); err != nil {
+			return // the client went away; the stack knows the cause
+		}
+		f.Name = n.firstName(ctx, st)
+	}
+	t, err := n.routeStream(ctx, st, f)
 	if err != nil {
 		n.refuse(st, err)
 		return
 	}
-	if n.loop != nil && n.loop.take(ctx, st, t) {
+	n.serveStream(ctx, st, f, t)
+}
+
+// serveStream serves st, which goes to t.
+func (n *session) serveStream(ctx context.Context, st *tcp.Stream, f outbound.Flow, t Target) {
+	if t.Optimistic {
+		(*tcp.Driven)(st).Answer()
+	}
+	if n.loop != nil && n.loop.take(ctx, st, f, &t) {
 		return
 	}
-	up, err := n.upstream(ctx, st, t)
+	up, err := n.upstream(ctx, st, f, &t)
 	if err != nil {
 		n.refuse(st, err)
 		return
@@ -36,6 +52,19 @@ func (n *session) stream(ctx context.Context, st *tcp.Stream) {
 		return
 	}
 	n.relay(st, up)
+}
+
+// flowOf is what is known of st.
+func flowOf(st *tcp.Stream) outbound.Flow {
+	return outbound.Flow{Network: "tcp", Source: st.Source(), Destination: st.Destination()}
+}
+
+// routeStream is route for a stream, which is waited for.
+func (n *session) routeStream(ctx context.Context, st *tcp.Stream, f outbound.Flow) (Target, error) {
+	ctx, cancel := n.flowContext(ctx, f)
+	defer cancel()
+	defer context.AfterFunc(st.Context(), cancel)()
+	return n.route(ctx, f)
 }
 
 // refuse tells a client that its stream cannot be served.
@@ -152,7 +181,10 @@ func (r *relay) reset(err error) {
 // upstreamCause is why a flow ends whose upstream failed with err.
 func upstreamCause(err error) error {
 	cause := stack.ResetByUpstream
-	if errors.Is(err, syscall.ETIMEDOUT) || systemErrno(err) == syscall.ETIMEDOUT {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" { // of an EarlyDialer
+		cause = stack.DialFailed
+	} else if errors.Is(err, syscall.ETIMEDOUT) || systemErrno(err) == syscall.ETIMEDOUT {
 		cause = stack.TimedOut
 	}
 	return fmt.Errorf("%w: %w", cause, err)

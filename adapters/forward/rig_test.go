@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/l3conn"
 	"l3extract/stack"
 	"l3extract/tcp"
@@ -76,7 +77,7 @@ func newIdleRigOn(t testing.TB, x, y l3conn.Conn, srv *Server, cfg stack.Config)
 	srv.goroutines = goroutines
 	r := &rig{t: t, fwd: srv, routes: make(map[netip.AddrPort]netip.AddrPort)}
 	if srv.Route == nil {
-		srv.Route = r.route
+		srv.Route, srv.RouteNeverWaits = r.route, !goroutines
 	}
 	cfg.Addrs = serverAddrs
 	cfg.Trace.Close = func(f stack.Flow) {
@@ -125,10 +126,10 @@ func runStack(t testing.TB, conn l3conn.Conn, cfg stack.Config) *stack.Stack {
 }
 
 // route leads fronts to what stands behind them, whatever the Policy says.
-func (r *rig) route(_ string, _, dst netip.AddrPort) (Target, error) {
+func (r *rig) route(_ context.Context, f outbound.Flow) (Target, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if real, ok := r.routes[dst]; ok {
+	if real, ok := r.routes[f.Destination]; ok {
 		return Target{Addr: real, Trusted: true}, nil
 	}
 	return Target{}, nil

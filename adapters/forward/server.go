@@ -3,50 +3,12 @@ package forward
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/netip"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/stack"
 )
-
-// Dialer opens the upstream of a stream. Network is "tcp"; address is an IP
-// address and port, or a name and port if Server.Route says so. *net.Dialer,
-// direct.Dialer and the dialers of proxies are Dialers. A connection that has
-// CloseWrite gets half-closes passed on, one that has SetLinger resets. On Linux a
-// *net.TCPConn is taken over: its descriptor is duplicated and it is closed, so a
-// Dialer that has kept it can do nothing with it any more.
-//
-// Server gives the errors of a Dialer to clients: ECONNREFUSED, EHOSTUNREACH,
-// ENETUNREACH, EACCES and time-outs, as errors.Is finds them, each as what it is.
-type Dialer interface {
-	DialContext(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-// PacketListener opens the upstream of a UDP socket. Network is "udp4" or
-// "udp6", for the destinations that it is to reach; address is ":0".
-// *net.ListenConfig and direct.Dialer are PacketListeners. The Server owns what it
-// returns, and on Linux takes the descriptor out of a *net.UDPConn and closes that.
-type PacketListener interface {
-	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
-}
-
-// Target says where a flow goes in place of the address that its client dialled.
-type Target struct {
-	// Addr is dialled. Zero: what the client dialled.
-	Addr netip.AddrPort
-
-	// Host, if set, is dialled in place of Addr's address: a name that the Dialer
-	// resolves. The Policy then judges each address that it stands for as it is
-	// dialled, if the Dialer is a *net.Dialer or *direct.Dialer, and else the
-	// RemoteAddr of the connection: for a proxy's Dialer that may be the proxy, which
-	// on the host's loopback needs Trusted or AllowLoopback. For TCP only.
-	Host string
-
-	// Trusted targets are not judged by the Policy: the way to make one address
-	// stand for something on the host's loopback.
-	Trusted bool
-}
 
 // Server forwards the flows of stacks. Its fields must not be changed once it
 // serves. The zero Server dials directly. All methods may be called at once.
@@ -70,13 +32,28 @@ type Server struct {
 	Policy Policy
 
 	// Route, if set, is asked where a flow goes, before Policy: for every stream,
-	// for every datagram of a UDP socket to another destination than the one
-	// before, and for every ping (network "icmp", ports 0; it must not block).
-	// Replies of a UDP target or a pinged one appear to come from the destination that
-	// stands for it. An error refuses the flow as Stream.Reject does. It may be
-	// called at once by many goroutines and may block its own flow only, but then
-	// should have a time-out. Default: nil, every flow goes where it was sent.
-	Route func(network string, src, dst netip.AddrPort) (Target, error)
+	// for every destination of a UDP socket, and for every ping (network "icmp",
+	// ports 0; it must not wait). A UDP socket may forget what it was told of a
+	// destination, and asks again. Replies of a UDP target or a pinged one appear to come
+	// from the destination that stands for it. An error refuses the flow as Stream.Reject
+	// does. It may be called at once by many goroutines and may wait, for its own flow
+	// only: ctx ends with the flow and after DialTimeout. Default: nil, every flow goes
+	// where it was sent.
+	Route func(ctx context.Context, f outbound.Flow) (Target, error)
+
+	// RouteNeverWaits says that Route finds its answer at once, without waiting for
+	// anything but short locks, as a look at a table does. It is called by goroutines
+	// then that all flows need, and spares a flow one of its own. Its ctx is the
+	// session's.
+	RouteNeverWaits bool
+
+	// Sniff, if set, is asked of each stream, before Route, whether to look at what its
+	// client says first, for the host name in a TLS ClientHello or an HTTP request; Route
+	// finds that in Flow.Name. Such a stream is connected before it is dialled: what cannot
+	// be dialled is reset, not refused. At most 4 KiB are looked at, for at most 300 ms,
+	// after which Name is empty and the server may speak first; all of it goes to the
+	// server. It must not wait. Default: nil, no stream.
+	Sniff func(f outbound.Flow) bool
 
 	// DialTimeout bounds one dial, names included. A client whose dial ran out of
 	// time is left to its own time-out. Default: 10 s. Negative: no bound.

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/outbound"
 	"l3extract/internal/limit"
 	"l3extract/stack"
+	"l3extract/tcp"
 )
 
 // session is a Server at work on one stack.
@@ -139,15 +141,35 @@ func (n *session) acceptStreams(ctx context.Context) {
 			return
 		}
 		n.stats.streams.Add(1)
-		// A Route, a Control and a name may have to be waited for.
-		if n.loop != nil && n.srv.Route == nil && n.dialer != nil && n.dialer.Control == nil {
-			if t, err := n.route("tcp", st.Source(), st.Destination()); err == nil && n.loop.take(ctx, st, t) {
-				continue
-			}
-		}
-		n.flows.Go(func() { n.stream(ctx, st) }) // as many as the stack's limits on streams allow
+		n.accepted(ctx, st)
 	}
 }
+
+// accepted serves st, on a goroutine of its own if anything may have to be waited for, as
+// may be for a Route, a Control and a name.
+func (n *session) accepted(ctx context.Context, st *tcp.Stream) {
+	f := flowOf(st)
+	look := n.srv.Sniff != nil && n.srv.Sniff(f)
+	if look || !n.routesAtOnce() {
+		n.flows.Go(func() { n.stream(ctx, st, f, look) }) // as many as the stack's limits on streams allow
+		return
+	}
+	t, err := n.route(ctx, f)
+	if err != nil {
+		n.refuse(st, err)
+		return
+	}
+	if n.loop != nil {
+		if d := n.loopDialer(&t); d != nil && d.Control == nil && t.Host == "" {
+			n.serveStream(ctx, st, f, t)
+			return
+		}
+	}
+	n.flows.Go(func() { n.serveStream(ctx, st, f, t) }) // as above
+}
+
+// routesAtOnce tells whether route never waits.
+func (n *session) routesAtOnce() bool { return n.srv.Route == nil || n.srv.RouteNeverWaits }
 
 // acceptSockets takes sockets until the acceptor or ctx ends.
 func (n *session) acceptSockets(ctx context.Context) {
@@ -156,7 +178,7 @@ func (n *session) acceptSockets(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		n.flows.Go(func() { n.socket(ctx, sock) }) // as many as the stack's limits on sockets allow
+		n.acceptedSocket(ctx, sock)
 	}
 }
 
@@ -198,18 +220,18 @@ func (n *session) stop(cause error) {
 	}
 }
 
-// route asks where a flow goes.
-func (n *session) route(network string, src, dst netip.AddrPort) (Target, error) {
-	t := Target{Addr: dst}
+// route asks where f goes.
+func (n *session) route(ctx context.Context, f outbound.Flow) (Target, error) {
+	t := Target{Addr: f.Destination}
 	if n.srv.Route != nil {
 		var err error
-		if t, err = n.srv.Route(network, src, dst); err != nil {
+		if t, err = n.srv.Route(ctx, f); err != nil {
 			n.stats.unroutable.Add(1)
 			return t, err
 		}
 	}
 	if !t.Addr.IsValid() {
-		t.Addr = dst
+		t.Addr = f.Destination
 	}
 	if t.Host != "" {
 		if a, err := netip.ParseAddr(t.Host); err == nil {

@@ -15,6 +15,8 @@ type Stats struct {
 	Unroutable  uint64 // streams and datagrams that Route refused
 	Idle        uint64 // relays ended by IdleTimeout and HalfCloseTimeout
 
+	Sniffed, SniffedNames uint64 // streams that Sniff wanted looked at, and those that named a host
+
 	PolicyStreams   uint64 // streams that Policy refused
 	PolicyDatagrams uint64 // datagrams to and from where Policy lets none
 
@@ -40,6 +42,7 @@ type Stats struct {
 type counters struct {
 	relays, sockets, dialing                               atomic.Int64
 	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
+	sniffed, sniffedNames                                  atomic.Uint64
 	policyStreams, policyDatagrams                         atomic.Uint64
 	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
 	datagramErrors, datagramErrorsForged                   atomic.Uint64
@@ -54,6 +57,7 @@ func (f *Server) Stats() Stats {
 		Relays: c.relays.Load(), Sockets: c.sockets.Load(), Dialing: c.dialing.Load(),
 		Streams: c.streams.Load(), Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
 		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(),
+		Sniffed: c.sniffed.Load(), SniffedNames: c.sniffedNames.Load(),
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),
 		DatagramsLost: c.datagramsLost.Load(), DatagramErrors: c.datagramErrors.Load(),

@@ -1,11 +1,13 @@
 package forward
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/internal/packet"
 	"l3extract/stack"
 	"l3extract/udp"
@@ -14,8 +16,8 @@ import (
 // TestToldOfAnother: an ICMP error of the client about what it was sent before does not
 // cost it the next datagram from upstream.
 func TestToldOfAnother(t *testing.T) {
-	r := newIdleRig(t, &Server{Route: func(_ string, _, dst netip.AddrPort) (Target, error) {
-		return Target{Addr: dst, Trusted: true}, nil
+	r := newIdleRig(t, &Server{Route: func(_ context.Context, f outbound.Flow) (Target, error) {
+		return Target{Addr: f.Destination, Trusted: true}, nil
 	}}, stack.Config{})
 	socks := r.server.UDP().Sockets()
 	server := netip.MustParseAddrPort("198.51.100.7:1053")

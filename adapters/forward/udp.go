@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
-	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/icmp"
 	"l3extract/stack"
 	"l3extract/udp"
@@ -25,13 +27,11 @@ type socket struct {
 	sock    *udp.Socket
 	served  bool // a datagram was sent on, or would have been with room for it
 
-	// Where the last datagram went: a conversation mostly goes on with the same.
-	dst    netip.AddrPort
-	target netip.AddrPort
-	why    error // not at all, because of this
+	way  *way                    // the last datagram's: a conversation mostly goes on with the same
+	ways map[netip.AddrPort]*way // by destination; nil while there was one only
 
-	v4, v6 *outlet // opened when they are first needed
-	inward sync.WaitGroup
+	outlets []*outlet // opened when they are first needed
+	inward  sync.WaitGroup
 
 	mu    sync.Mutex // a leaf
 	asked targets
@@ -47,17 +47,33 @@ type buffer [64 << 10]byte
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// socket serves one Socket until it ends, which its idle timeout sees to.
-func (n *session) socket(ctx context.Context, sock *udp.Socket) {
-	if sock.Mapping() == udp.PerDestination {
-		n.log.Warn("sockets mapped PerDestination cannot be forwarded", "destination", sock.Destination())
-		_ = sock.Reject(syscall.ECONNREFUSED) // fails for one that has ended, which is as well
+// acceptedSocket serves sock until it ends, which its idle timeout sees to.
+func (n *session) acceptedSocket(ctx context.Context, sock *udp.Socket) {
+	s := &socket{session: n, sock: sock}
+	if n.refusesSocket(sock) {
 		return
 	}
-	s := &socket{session: n, sock: sock}
 	n.stats.sockets.Add(1)
 	n.add(s)
-	for sock.Wait() == nil {
+	if n.routesAtOnce() && s.begin(ctx) {
+		return
+	}
+	n.flows.Go(func() { s.serve(ctx) }) // as many as the stack's limits on sockets allow
+}
+
+// refusesSocket ends a Socket that cannot be served.
+func (n *session) refusesSocket(sock *udp.Socket) bool {
+	if sock.Mapping() != udp.PerDestination {
+		return false
+	}
+	n.log.Warn("sockets mapped PerDestination cannot be forwarded", "destination", sock.Destination())
+	_ = sock.Reject(syscall.ECONNREFUSED) // fails for one that has ended, which is as well
+	return true
+}
+
+// serve serves the Socket until it ends or needs no goroutine.
+func (s *socket) serve(ctx context.Context) {
+	for s.sock.Wait() == nil {
 		s.outward(ctx)
 		if s.letGo(ctx) {
 			return
@@ -70,10 +86,8 @@ func (n *session) socket(ctx context.Context, sock *udp.Socket) {
 func (s *socket) finish() {
 	n := s.session
 	n.remove(s)
-	for _, o := range []*outlet{s.v4, s.v6} {
-		if o != nil {
-			o.close()
-		}
+	for _, o := range s.outlets {
+		o.close()
 	}
 	s.inward.Wait()
 	n.stats.sockets.Add(-1)
@@ -90,36 +104,28 @@ func (s *socket) outward(ctx context.Context) {
 	if err != nil {
 		return // an ICMP error from the client, or the end
 	}
-	s.lookUp(m.Source, m.Destination)
+	s.lookUp(ctx, m.Source, m.Destination)
 	s.pass(ctx, m)
 }
 
-// lookUp finds out where datagrams to dst go, if the last one went elsewhere.
-func (s *socket) lookUp(src, dst netip.AddrPort) {
-	if dst != s.dst {
-		s.dst = dst
-		s.target, s.why = s.judge(src, dst)
-	}
-}
-
-// pass sends m to the target, or tells the client why not. It opens the upstream
-// socket, if need be.
+// pass sends m on by its way, or tells the client why not. It opens the upstream socket,
+// if need be.
 func (s *socket) pass(ctx context.Context, m udp.Msg) {
-	if s.why != nil {
-		if errors.Is(s.why, stack.Policy) {
+	w := s.way
+	switch {
+	case w.why != nil:
+		if errors.Is(w.why, stack.Policy) {
 			s.session.stats.policyDatagrams.Add(1)
 		}
-		s.refuse(m, s.why)
+		s.refuse(m, w.why)
+		return
+	case w.handler != nil:
+		s.handle(m.Source, m.Payload)
 		return
 	}
-	o, err := s.outlet(ctx, m)
+	err := s.reach(ctx, m)
 	if err == nil {
-		hops := s.session.lowHops(m.HopLimit, m.Source.Addr())
-		err = o.send(m.Payload, s.target, hops)
-		for again := 0; err != nil && o.queues() && !congested(err) && again < sendAgain; again++ {
-			o.faults(s.faulted)
-			err = o.send(m.Payload, s.target, hops)
-		}
+		err = s.send(w, m)
 	}
 	if err != nil {
 		s.lost(m, err)
@@ -127,6 +133,29 @@ func (s *socket) pass(ctx context.Context, m udp.Msg) {
 	}
 	s.served = true
 	s.session.stats.datagramsOut.Add(1)
+}
+
+// send sends m by w, whose outlet is there.
+func (s *socket) send(w *way, m udp.Msg) error {
+	o := w.outlet
+	if w.addr != nil {
+		return o.sendName(m.Payload, w.addr)
+	}
+	hops := s.session.lowHops(m.HopLimit, m.Source.Addr())
+	err := o.send(m.Payload, w.target, hops)
+	for again := 0; err != nil && o.queues() && !congested(err) && again < sendAgain; again++ {
+		o.faults(s.faulted)
+		err = o.send(m.Payload, w.target, hops)
+	}
+	return err
+}
+
+// handle gives p to the way's handler, which answers from its destination.
+func (s *socket) handle(src netip.AddrPort, p []byte) {
+	w := s.way
+	s.served = true
+	s.session.stats.datagramsOut.Add(1)
+	w.handler.HandlePacket(outbound.Flow{Network: "udp", Source: src, Destination: w.dst}, p, w.reply)
 }
 
 // lost counts a datagram that could not be sent and tells the client, unless it was
@@ -144,25 +173,6 @@ func (s *socket) lost(m udp.Msg, err error) {
 func congested(err error) bool {
 	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EAGAIN) || systemErrno(err) == syscall.ENOBUFS
 }
-
-// judge says where datagrams to dst go.
-func (s *socket) judge(src, dst netip.AddrPort) (netip.AddrPort, error) {
-	t, err := s.session.route("udp", src, dst)
-	switch {
-	case err != nil:
-		return netip.AddrPort{}, err
-	case t.Host != "":
-		return netip.AddrPort{}, errNoNames
-	case !t.Trusted:
-		if err := s.session.judge(t.Addr.Addr()); err != nil {
-			return netip.AddrPort{}, err
-		}
-	}
-	s.name(t.Addr, dst)
-	return t.Addr, nil
-}
-
-var errNoNames = fmt.Errorf("forward: names are for TCP only: %w", syscall.EHOSTUNREACH)
 
 // name remembers that the client asks target, and calls it dst.
 func (s *socket) name(target, dst netip.AddrPort) {
@@ -185,14 +195,22 @@ func (s *socket) name(target, dst netip.AddrPort) {
 	s.names[target] = dst
 }
 
-// called returns what the client calls src, and whether that is another address.
-func (s *socket) called(src netip.AddrPort) (netip.AddrPort, bool) {
+// called returns what the client calls src, from where something has come by o, which may
+// be nil, and whether that is another address.
+func (s *socket) called(o *outlet, src origin) (netip.AddrPort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if dst, ok := s.names[src]; ok {
+	if dst, ok := s.names[src.addr]; ok {
 		return dst, true
 	}
-	return src, false
+	if o != nil && len(o.named) > 0 && !slices.Contains(s.asked, src.addr) {
+		for _, w := range o.named {
+			if w.port == src.port() {
+				return w.dst, true
+			}
+		}
+	}
+	return src.addr, false
 }
 
 // refuse tells the client that m went nowhere. A Socket that was good for nothing
@@ -211,45 +229,6 @@ func (s *socket) refuse(m udp.Msg, err error) {
 	}
 }
 
-// outlet returns the upstream socket of the target's family and opens it if there
-// is none.
-func (s *socket) outlet(ctx context.Context, m udp.Msg) (*outlet, error) {
-	which, network := &s.v6, "udp6"
-	if s.target.Addr().Is4() {
-		which, network = &s.v4, "udp4"
-	}
-	if *which != nil {
-		return *which, nil
-	}
-	n := s.session
-	if n.packets == nil {
-		return nil, errNoPackets
-	}
-	began := time.Now()
-	pc, err := n.packets.ListenPacket(ctx, network, ":0")
-	if n.srv.OnDial != nil {
-		d := Dial{
-			ID: s.sock.ID(), Network: "udp", Source: m.Source, Destination: m.Destination,
-			Took: time.Since(began), Err: err,
-		}
-		if err == nil {
-			d.Address = pc.LocalAddr().String()
-		}
-		n.srv.OnDial(d)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", stack.DialFailed, err)
-	}
-	o := newOutlet(pc)
-	if !s.adopt(o) {
-		s.inward.Go(func() { s.inwards(o) }) // awaited by finish, which closes o
-	}
-	*which = o
-	return o, nil
-}
-
-var errNoPackets = fmt.Errorf("forward: the Dialer is no PacketListener and there is no other: %w", syscall.EACCES)
-
 // inwards brings the client what comes from upstream, until the upstream socket
 // is closed.
 func (s *socket) inwards(o *outlet) {
@@ -263,23 +242,30 @@ func (s *socket) inwards(o *outlet) {
 				failures = 0
 				continue
 			}
-			if failures++; errors.Is(err, net.ErrClosed) || failures == maxFailures {
-				s.sock.Kill(fmt.Errorf("%w: %w", stack.DialFailed, err)) // it has ended, mostly
+			if failures++; gone(err) || failures == maxFailures {
+				s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
 				return
 			}
 			continue
 		}
 		failures = 0
-		s.from(&from, src)
+		s.from(&from, o, src)
 		stats := s.session.stats
 		if from.why != nil {
 			stats.policyDatagrams.Add(1)
-		} else if err := s.answer(udp.Msg{Payload: payload, Source: from.name}); err != nil {
-			stats.datagramsLost.Add(1)
 		} else {
-			stats.datagramsIn.Add(1)
+			s.give(udp.Msg{Payload: payload, Source: from.name})
 		}
 		buffers.Put(b)
+	}
+}
+
+// give sends m to the client, and counts it.
+func (s *socket) give(m udp.Msg) {
+	if s.answer(m) != nil {
+		s.session.stats.datagramsLost.Add(1)
+	} else {
+		s.session.stats.datagramsIn.Add(1)
 	}
 }
 
@@ -302,21 +288,26 @@ func told(err error) bool {
 // sender is where the last datagram came from: the next mostly comes from there
 // too.
 type sender struct {
-	addr netip.AddrPort
+	src  origin
 	name netip.AddrPort // what the client calls it
 	why  error          // why the client gets nothing from there
 }
 
-// from brings f up to date for a datagram from src.
-func (s *socket) from(f *sender, src netip.AddrPort) {
-	name, renamed := s.called(src)
-	if src == f.addr && name == f.name {
+// from brings f up to date for a datagram from src by o.
+func (s *socket) from(f *sender, o *outlet, src origin) {
+	name, renamed := s.called(o, src)
+	if src == f.src && name == f.name {
 		return
 	}
-	*f = sender{addr: src, name: name}
+	*f = sender{src: src, name: name}
 	if !renamed {
-		f.why = s.session.judge(src.Addr())
+		f.why = s.session.judge(src.addr.Addr())
 	}
+}
+
+// gone tells the errors of an upstream socket after which nothing comes any more.
+func gone(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, outbound.ErrProxy)
 }
 
 // maxFailures in a row make an upstream socket a broken one.

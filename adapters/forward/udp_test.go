@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/direct"
+	"l3extract/adapters/outbound"
 	"l3extract/stack"
 	"l3extract/udp"
 )
@@ -200,9 +202,12 @@ func TestUDPErrors(t *testing.T) {
 		return listenFunc(func(context.Context, string, string) (net.PacketConn, error) { return nil, err })
 	}
 	onlyTCP := dialFunc(func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED })
-	route := func(err error, t Target) func(string, netip.AddrPort, netip.AddrPort) (Target, error) {
-		return func(string, netip.AddrPort, netip.AddrPort) (Target, error) { return t, err }
+	route := func(err error, t Target) func(context.Context, outbound.Flow) (Target, error) {
+		return func(context.Context, outbound.Flow) (Target, error) { return t, err }
 	}
+	deaf := &direct.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, syscall.ECONNREFUSED
+	}}}
 	for _, tc := range []struct {
 		name    string
 		srv     *Server
@@ -214,7 +219,11 @@ func TestUDPErrors(t *testing.T) {
 		{"no sockets left", &Server{PacketListener: failing(syscall.EMFILE)}, 0, syscall.ECONNREFUSED, stack.DialFailed},
 		{"no way but TCP", &Server{Dialer: onlyTCP}, 0, syscall.EACCES, stack.Policy},
 		{"no route", &Server{Route: route(syscall.EHOSTUNREACH, Target{})}, 0, syscall.EHOSTUNREACH, stack.DialFailed},
-		{"a name", &Server{Route: route(nil, Target{Host: "name.invalid"})}, 0, syscall.EHOSTUNREACH, stack.DialFailed},
+		{"a name that nobody knows", &Server{Route: route(nil, Target{Host: "name.invalid", Dialer: deaf})}, 0, syscall.EHOSTUNREACH, stack.DialFailed},
+		{"a way that carries none", &Server{Route: route(nil, Target{Dialer: onlyTCP})}, 0, syscall.EACCES, stack.Policy},
+		{"one that cannot be compared", &Server{Route: route(nil, Target{PacketListener: failing(nil)})}, 0, syscall.EACCES, stack.Policy},
+		{"a proxy that refuses", &Server{Route: route(nil, Target{PacketListener: &notListener{syscall.ENETUNREACH}})}, 0, syscall.ENETUNREACH, stack.DialFailed},
+		{"a name of loopback", &Server{Route: route(nil, Target{Host: "LOCALHOST.", PacketListener: &notListener{}})}, 0, syscall.EACCES, stack.Policy},
 		{"PerDestination", &Server{}, udp.PerDestination, syscall.ECONNREFUSED, stack.DialFailed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -234,6 +243,13 @@ func TestUDPErrors(t *testing.T) {
 			r.wantCause("udp", tc.cause)
 		})
 	}
+}
+
+// notListener opens no sockets.
+type notListener struct{ err error }
+
+func (l *notListener) ListenPacket(context.Context, string, string) (net.PacketConn, error) {
+	return nil, l.err
 }
 
 // TestRefusedAmongOthers: a forbidden destination does not end a Socket that others
@@ -281,11 +297,11 @@ func TestNames(t *testing.T) {
 		t.Errorf("%d names, want %d", len(s.names), maxNames)
 	}
 	last := at(2 * maxNames)
-	if got, ok := s.called(last); !ok || got != dst {
+	if got, ok := s.called(nil, origin{addr: last}); !ok || got != dst {
 		t.Errorf("called %v, %v", got, ok)
 	}
 	s.name(last, last)
-	if got, ok := s.called(last); ok || got != last {
+	if got, ok := s.called(nil, origin{addr: last}); ok || got != last {
 		t.Errorf("called %v, %v after it became its own name", got, ok)
 	}
 }
@@ -309,7 +325,7 @@ func TestBrokenOutlet(t *testing.T) {
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	r.wantCause("udp", stack.DialFailed)
+	r.wantCause("udp", stack.ResetByUpstream)
 	wait(t, "the socket to go", func() bool { return srv.Stats().Sockets == 0 })
 	if reads != maxFailures {
 		t.Errorf("%d reads, want %d", reads, maxFailures)

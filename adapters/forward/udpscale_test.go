@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/internal/drop"
 	"l3extract/internal/packet"
 	"l3extract/l3conn"
@@ -41,7 +43,7 @@ func newCrowd(t testing.TB, server string, cfg stack.Config) *crowd {
 		t.Fatal(err)
 	}
 	real := echo.LocalAddr().(*net.UDPAddr).AddrPort()
-	c.fwd = &Server{Route: func(string, netip.AddrPort, netip.AddrPort) (Target, error) {
+	c.fwd = &Server{Route: func(context.Context, outbound.Flow) (Target, error) {
 		return Target{Addr: real, Trusted: true}, nil
 	}}
 	var all sync.WaitGroup

@@ -168,7 +168,7 @@ func (u *upstream) failed(err error) {
 		return
 	}
 	if u.failures++; u.failures == maxFailures {
-		u.s.sock.Kill(fmt.Errorf("%w: %w", stack.DialFailed, err))
+		u.s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err))
 	}
 }
 
@@ -178,7 +178,7 @@ func (u *upstream) inwards(r *receiver, n int) {
 	msgs := r.msgs[:0]
 	for i := range n {
 		b, segment, src := r.datagram(i)
-		u.s.from(&u.from, src)
+		u.s.from(&u.from, nil, origin{addr: src})
 		if u.from.why != nil {
 			stats.policyDatagrams.Add(datagrams(len(b), segment))
 			continue

@@ -15,6 +15,7 @@ type (
 	upstreams struct{}
 )
 
+func (s *socket) begin(context.Context) bool { return false }
 func (s *socket) letGo(context.Context) bool { return false }
 func (s *socket) adopt(*outlet) bool         { return false }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/outbound"
 	"l3extract/internal/drop"
 	"l3extract/internal/packet"
 	"l3extract/l3conn"
@@ -40,7 +41,7 @@ func newWireOn(t *testing.T, srv *Server, cfg stack.Config) *wire {
 	w := &wire{t: t, conn: x, answers: make(map[netip.Addr]packet.ICMPError), synacks: make(map[netip.AddrPort]int)}
 	r := &rig{t: t, fwd: srv, routes: make(map[netip.AddrPort]netip.AddrPort)}
 	if srv.Route == nil {
-		srv.Route = r.route
+		srv.Route, srv.RouteNeverWaits = r.route, !goroutines
 	}
 	w.rig = r
 	w.stack = runStack(t, y, cfg)
@@ -282,7 +283,7 @@ func testForbiddenNames(t *testing.T) {
 			target := Target{Host: "localhost", Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), v.ports()[0])}
 			srv := &Server{
 				Dialer: tc.dialer,
-				Route:  func(string, netip.AddrPort, netip.AddrPort) (Target, error) { return target, nil },
+				Route:  func(context.Context, outbound.Flow) (Target, error) { return target, nil },
 			}
 			r := newRig(t, srv, stack.Config{TCP: lazy})
 			// ICMP "administratively prohibited" is EHOSTUNREACH in the end, as on Linux.
@@ -324,7 +325,7 @@ func testAllowLoopback(t *testing.T) {
 			used <- address
 			return nil
 		}},
-		Route: func(string, netip.AddrPort, netip.AddrPort) (Target, error) {
+		Route: func(context.Context, outbound.Flow) (Target, error) {
 			return Target{Host: "127.0.0.1", Addr: l.Addr().(*net.TCPAddr).AddrPort()}, nil
 		},
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"net/netip"
 
 	"l3extract/adapters/forward"
+	"l3extract/adapters/outbound"
 )
 
 // instead says where a destination really is, and false for one that is what it
@@ -12,9 +14,9 @@ type instead func(netip.AddrPort) (netip.AddrPort, bool)
 
 // route is forward.Server's Route. Of all addresses that the policy refuses, only
 // what something else stands for is reached.
-func (in instead) route(_ string, _, dst netip.AddrPort) (forward.Target, error) {
+func (in instead) route(_ context.Context, f outbound.Flow) (forward.Target, error) {
 	if in != nil {
-		if real, ok := in(dst); ok {
+		if real, ok := in(f.Destination); ok {
 			return forward.Target{Addr: real, Trusted: true}, nil
 		}
 	}

@@ -94,7 +94,7 @@ func (s *session) start(o *options, in instead) error {
 	s.stack.UDP()
 	s.stack.ICMP()
 	server := &forward.Server{
-		Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route,
+		Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route, RouteNeverWaits: true,
 		Logger: slog.New(newWarnings(os.Stderr)),
 	}
 	s.group.Go(func() error { return server.Serve(ctx, s.stack) })

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/outbound"
 	"l3extract/stack"
 )
 
@@ -92,7 +93,7 @@ func TestHostLoopbackRoute(t *testing.T) {
 		"127.0.0.1:80":   "",
 		"[fd00::8]:1234": "",
 	} {
-		target, err := in.route("tcp", netip.AddrPort{}, netip.MustParseAddrPort(dst))
+		target, err := in.route(t.Context(), outbound.Flow{Network: "tcp", Destination: netip.MustParseAddrPort(dst)})
 		got := ""
 		if target.Addr.IsValid() {
 			got = target.Addr.String()
@@ -101,7 +102,7 @@ func TestHostLoopbackRoute(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %s", dst, target, err, want)
 		}
 	}
-	if target, err := instead(nil).route("tcp", netip.AddrPort{}, netip.MustParseAddrPort("10.0.0.9:80")); target.Trusted || err != nil {
+	if target, err := instead(nil).route(t.Context(), outbound.Flow{Network: "tcp", Destination: netip.MustParseAddrPort("10.0.0.9:80")}); target.Trusted || err != nil {
 		t.Errorf("without -host-loopback: %+v, %v", target, err)
 	}
 }

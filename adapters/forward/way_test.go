@@ -1,0 +1,146 @@
+package forward
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"l3extract/adapters/outbound"
+	"l3extract/stack"
+)
+
+// TestOutboundsOfOneSocket: a client's socket whose destinations go by several outbounds
+// has one upstream socket by each, and one for each IP version.
+func TestOutboundsOfOneSocket(t *testing.T) {
+	eachRoute(t, func(t *testing.T, atOnce bool) {
+		a, b := new(relayServer), new(relayServer)
+		server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		var asked atomic.Int64
+		r := newRig(t, routes{
+			"198.51.100.1:1": {PacketListener: a},
+			"198.51.100.2:2": {PacketListener: b},
+			"198.51.100.3:3": {PacketListener: a, Addr: netip.MustParseAddrPort("198.51.100.33:33")},
+			"198.51.100.4:4": {Addr: server.LocalAddr().(*net.UDPAddr).AddrPort(), Trusted: true},
+		}.server(atOnce, &asked), stack.Config{})
+		k := r.talker(t, "10.9.0.2:4000")
+		for range 3 {
+			k.say("to a", "198.51.100.1:1")
+			a.conn(t, 0).got(t, "to a", "198.51.100.1:1")
+			k.say("to b", "198.51.100.2:2")
+			b.conn(t, 0).got(t, "to b", "198.51.100.2:2")
+			k.say("to a again", "198.51.100.3:3")
+			a.conn(t, 0).got(t, "to a again", "198.51.100.33:33")
+			k.say("direct", "198.51.100.4:4")
+			buf := make([]byte, 100)
+			n, from, err := server.ReadFrom(buf)
+			if err != nil || string(buf[:n]) != "direct" {
+				t.Fatalf("%q, %v", buf[:n], err)
+			}
+			_, _ = server.WriteTo([]byte("answer"), from)
+			k.got("answer", "198.51.100.4:4")
+			a.conn(t, 0).say("from a", "198.51.100.1:1")
+			k.got("from a", "198.51.100.1:1")
+			a.conn(t, 0).say("from a, renamed", "198.51.100.33:33")
+			k.got("from a, renamed", "198.51.100.3:3")
+			b.conn(t, 0).say("from a stranger", "203.0.113.5:5")
+			k.got("from a stranger", "203.0.113.5:5")
+		}
+		if a.opened() != 1 || b.opened() != 1 || a.conn(t, 0).network != "udp4" {
+			t.Errorf("%d and %d sockets were opened", a.opened(), b.opened())
+		}
+		if f := a.flows[0]; f.Network != "udp" || f.Destination.String() != "198.51.100.1:1" || f.Source.String() != "10.9.0.2:4000" {
+			t.Errorf("the outbound was told %+v", f)
+		}
+		if asked.Load() != 4 {
+			t.Errorf("Route was asked %d times for 4 destinations", asked.Load())
+		}
+		if got := r.fwd.Stats(); got.Sockets != 1 || got.DatagramsOut != 12 || got.DatagramsIn != 12 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// TestHandler: what a Handler answers comes from where it was asked, also later and from
+// other goroutines, and costs neither a socket nor a goroutine.
+func TestHandler(t *testing.T) {
+	eachRoute(t, func(t *testing.T, atOnce bool) {
+		h := &echoHandler{later: make(chan func([]byte), 100)}
+		r := newRig(t, routes{"198.51.100.1:53": {Handler: h}, "198.51.100.2:53": {Handler: h}}.server(atOnce, nil), stack.Config{})
+		r.talker(t, "10.9.0.2:3999").ask("warm up", "198.51.100.1:53")
+		before := runtime.NumGoroutine()
+		var all []*talker
+		for i := range 50 {
+			k := r.talker(t, fmt.Sprintf("10.9.0.2:%d", 4000+i))
+			all = append(all, k)
+			k.ask("one", "198.51.100.1:53")
+			k.ask("two", "198.51.100.2:53")
+			k.ask("three", "198.51.100.1:53")
+		}
+		if polled {
+			wait(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+		}
+		k := all[0]
+		k.say("later", "198.51.100.2:53")
+		reply := <-h.later
+		var done sync.WaitGroup
+		for range 2 {
+			done.Go(func() { reply([]byte("at last")) })
+		}
+		done.Wait()
+		k.got("at last", "198.51.100.2:53")
+		k.got("at last", "198.51.100.2:53")
+		if st := r.fwd.Stats(); st.DatagramsOut != 152 || st.DatagramsIn != 153 || st.DatagramsLost != 0 {
+			t.Errorf("%+v", st)
+		}
+		for f := range r.server.Flows() {
+			r.server.Kill(f.ID, stack.Killed)
+		}
+		wait(t, "the sockets to go", func() bool { return r.fwd.Stats().Sockets == 0 })
+		reply([]byte("too late"))
+		if st := r.fwd.Stats(); st.DatagramsLost != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+type echoHandler struct{ later chan func([]byte) }
+
+func (h *echoHandler) HandlePacket(f outbound.Flow, p []byte, reply func([]byte)) {
+	if string(p) == "later" {
+		h.later <- reply
+		return
+	}
+	reply(append([]byte(f.Destination.String()+" "), p...))
+}
+
+// ask expects what an echoHandler answers.
+func (k *talker) ask(b, to string) {
+	k.t.Helper()
+	k.say(b, to)
+	k.got(to+" "+b, to)
+}
+
+// TestUpstreamEnds: a Socket whose association ends does too, with that cause, and the
+// client's next datagram opens another.
+func TestUpstreamEnds(t *testing.T) {
+	eachRoute(t, func(t *testing.T, atOnce bool) {
+		p := new(relayServer)
+		r := newRig(t, routes{"198.51.100.1:1": {PacketListener: p}}.server(atOnce, nil), stack.Config{})
+		k := r.talker(t, "10.9.0.2:4000")
+		k.say("one", "198.51.100.1:1")
+		p.conn(t, 0).got(t, "one", "198.51.100.1:1")
+		p.conn(t, 0).in <- packetFrom{err: fmt.Errorf("it has gone: %w", outbound.ErrProxy)}
+		r.wantCause("udp", stack.ResetByUpstream)
+		wait(t, "the socket to go", func() bool { return r.fwd.Stats().Sockets == 0 })
+		k.say("two", "198.51.100.1:1")
+		p.conn(t, 1).got(t, "two", "198.51.100.1:1")
+	})
+}

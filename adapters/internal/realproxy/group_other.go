@@ -1,0 +1,9 @@
+//go:build !unix
+
+package realproxy
+
+import "os/exec"
+
+func group(*exec.Cmd) {}
+
+func end(cmd *exec.Cmd) { _ = cmd.Process.Kill() }

@@ -1,0 +1,13 @@
+//go:build unix
+
+package realproxy
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// group makes the program the first of a process group, for those that fork.
+func group(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func end(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
