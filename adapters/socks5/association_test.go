@@ -42,7 +42,7 @@ func newRelay(t *testing.T, bound string) *relay {
 		to.Port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	}
 	r.d = &Dialer{Address: serve(t, func(c *net.TCPConn) {
-		associate := step{[]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, to.Append([]byte{5, 0, 0})}
+		associate := step{Want: []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, Answer: to.Append([]byte{5, 0, 0})}
 		if play(t, c, greeting, associate) {
 			r.ctrl <- c
 			_, _ = c.Read(make([]byte, 1)) // until the client ends it
@@ -261,7 +261,7 @@ func TestNoAssociation(t *testing.T) {
 		{"\x05\x00\x00\x01\x7f\x00", outbound.ErrProxy},
 	} {
 		d := &Dialer{Address: serve(t, func(c *net.TCPConn) {
-			play(t, c, greeting, step{[]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, []byte(tc.reply)})
+			play(t, c, greeting, step{Want: []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, Answer: []byte(tc.reply)})
 		})}
 		pc, err := d.ListenPacket(soon(t), "udp4", ":0")
 		var op *net.OpError
