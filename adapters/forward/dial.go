@@ -127,9 +127,15 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 
 // acquire takes a dial's place, which is released by its target.
 func (n *session) acquire(st *tcp.Stream, t *Target) error {
-	if n.dials.Acquire(st.Source().Addr(), t.Addr) != limit.OK {
+	verdict, others := n.dials.AcquireBeside(st.Source().Addr(), t.Addr)
+	if verdict != limit.OK {
 		n.stats.limited.Add(1)
 		return errLimited
+	}
+	if others > 0 && n.cameBack(st.Source(), st.Destination()) {
+		n.dials.Release(st.Source().Addr(), t.Addr)
+		n.looped("tcp", st.Source(), st.Destination())
+		return errLooped
 	}
 	return nil
 }
