@@ -341,7 +341,7 @@ func (p *pair) end(reset bool) {
 		p.sock.Close()
 		p.sock.FD = -1
 	}
-	p.pending = nil
+	p.keep(nil)
 	p.down.Unlock()
 	p.up.Unlock()
 	n := p.loop.n

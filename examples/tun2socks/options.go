@@ -24,7 +24,8 @@ type options struct {
 	level   slog.Level
 	drain   time.Duration
 	workers int
-	queue   int // descriptor of the interface's queue that this worker serves; 0: it is none
+	memory  int64 // bytes for everything; 0: the stack's default
+	queue   int   // descriptor of the interface's queue that this worker serves; 0: it is none
 	version bool
 }
 
@@ -83,6 +84,7 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	})
 	f.DurationVar(&o.drain, "drain", 10*time.Second, "how `long` open connections may go on after SIGTERM or SIGINT")
 	f.IntVar(&o.workers, "workers", 1, "`number` of processes that share the interface's traffic, one thread each (Linux)")
+	f.Var((*bytesFlag)(&o.memory), "memory", "hold at most so many `bytes`, as 64MiB: beyond, flows that hold most and have moved least are reset (default 1GiB of buffers)")
 	f.IntVar(&o.queue, "queue", 0, "serve the open queue with this `descriptor` until standard input ends: how workers are started")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	f.Usage = func() {} // a mistake needs one line, not the help

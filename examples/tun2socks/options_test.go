@@ -19,6 +19,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{"-device a -workers 0", "want 1 to 256"},
 		{"-device a -workers 257", "want 1 to 256"},
 		{"-device a -queue -3", "negative"},
+		{"-device a -memory much", "as 64MiB"},
+		{"-device a -memory -5", "as 64MiB"},
+		{"-device a -memory 9999999999G", "as 64MiB"},
+		{"-device a -memory 1K", "at least 8MiB"},
 		{"-device a b", `unexpected argument "b"`},
 		{"-nothing", "not defined"},
 	} {
@@ -32,11 +36,11 @@ func TestWrongCommandLines(t *testing.T) {
 
 func TestRightCommandLine(t *testing.T) {
 	o, err := parseOptions(strings.Fields("-device tun://tun7 -proxy direct:// -mtu 9000 -interface eth0 -fwmark 0x1f "+
-		"-loglevel silent -drain 3s -workers 4"), nil)
+		"-loglevel silent -drain 3s -workers 4 -memory 64MiB"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (options{device: "tun7", mtu: 9000, via: "eth0", mark: 31, level: silent, drain: 3e9, workers: 4}); *o != want {
+	if want := (options{device: "tun7", mtu: 9000, via: "eth0", mark: 31, level: silent, drain: 3e9, workers: 4, memory: 64 << 20}); *o != want {
 		t.Errorf("got %+v, want %+v", *o, want)
 	}
 }

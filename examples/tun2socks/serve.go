@@ -29,8 +29,9 @@ func serve(ctx context.Context, o *options, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	cfg := &stack.Config{Logger: logger}
+	limitMemory(cfg, o.memory)
 	cfg.TCP.LazyHandshake = true // what cannot be dialled is refused as if there were no TUN
-	memory := newTrimmer()
+	memory := newTrimmer(o.memory)
 	defer memory.stop()
 	cfg.Trace.Open, cfg.Trace.Close = memory.opened, memory.closed
 	s, err := stack.New(device, cfg)

@@ -45,6 +45,9 @@ func serveWorkers(ctx context.Context, o *options, args []string, log io.Writer)
 		cmd := exec.Command(self)
 		cmd.Args = append(append(os.Args[:1:1], args...),
 			"-workers=1", "-queue="+strconv.Itoa(queueFD), "-mtu="+strconv.Itoa(q.MTU()))
+		if o.memory > 0 {
+			cmd.Args = append(cmd.Args, fmt.Sprint("-memory=", max(o.memory/int64(o.workers), minMemory))) // each has its part
+		}
 		cmd.ExtraFiles = []*os.File{file}
 		cmd.Stderr = log
 		if os.Getenv("GOMAXPROCS") == "" {
