@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -12,12 +13,14 @@ import (
 	"l3extract/l3conn/tun"
 )
 
+// MinMemory is the least that memory can be: some hundred connections.
+const MinMemory Size = 8 << 20
+
 // maxWorkers is how many queues a TUN interface of Linux has at most.
 const maxWorkers = 256
 
-// settle makes the configuration whole and judges it. Its error is an *Error with the place
-// in doc, which may be nil.
-func (in *Invocation) settle(doc *document) error {
+// settle makes the configuration whole and judges it.
+func (in *Invocation) settle() error {
 	in.translate()
 	err := in.check()
 	if err == nil {
@@ -26,16 +29,27 @@ func (in *Invocation) settle(doc *document) error {
 	if err == nil {
 		return nil
 	}
-	if name, _, _ := strings.Cut(strings.TrimPrefix(err.Field, "routes."), "["); in.set[name] {
-		err.Field = "-" + name
-	} else if name == "dns.servers" && in.set["dns"] {
-		err.Field = "-dns"
-	} else if doc != nil {
-		err.locate(doc.name, doc.file)
-	} else if in.flags().Lookup(name) != nil {
-		err.Field = "-" + name
+	return in.Locate(err)
+}
+
+// Locate gives an error about a field its place in the file, or calls the field as the flag
+// that has set it. Others are returned as they are.
+func (in *Invocation) Locate(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.File != "" {
+		return err
 	}
-	return err
+	switch name, _, _ := strings.Cut(strings.TrimPrefix(e.Field, "routes."), "["); {
+	case in.set[name]:
+		e.Field = "-" + name
+	case name == "dns.servers" && in.set["dns"]:
+		e.Field = "-dns"
+	case in.doc != nil:
+		e.locate(in.doc.name, in.doc.file)
+	case in.flags().Lookup(name) != nil:
+		e.Field = "-" + name
+	}
+	return e
 }
 
 // translate replaces the words of tun2socks 2.6 by ours.
@@ -90,6 +104,8 @@ func (in *Invocation) check() *Error {
 		}
 	}
 	switch {
+	case c.Memory != 0 && c.Memory < MinMemory:
+		return fail("memory", c.Memory.String(), "want at least %v", MinMemory)
 	case in.Queue < 0:
 		return fail("queue", strconv.Itoa(in.Queue), "negative")
 	case c.MulticastGroups != "":
@@ -132,8 +148,8 @@ func (c *Config) checkOutbounds() *Error {
 		switch {
 		case o.Name == "":
 			return fail(at("name"), "", "is missing")
-		case o.Name == "direct" || o.Name == "reject":
-			return fail(at("name"), o.Name, "this name is taken: it needs no definition")
+		case slices.Contains(reserved, o.Name):
+			return fail(at("name"), o.Name, "this name is taken")
 		case strings.ContainsAny(o.Name, ":/ \t"):
 			return fail(at("name"), o.Name, "want a name without spaces, colons and slashes")
 		case slices.ContainsFunc(c.Outbounds[:i], func(p Outbound) bool { return p.Name == o.Name }):
@@ -146,6 +162,8 @@ func (c *Config) checkOutbounds() *Error {
 			return fail(at("password"), "", "say one of password, password-file and password-env")
 		case o.URL == "" && (o.Username != "" || o.Password != "" || o.PasswordFile != "" || o.PasswordEnv != ""):
 			return fail(at("username"), o.Username, "credentials belong to a url")
+		case len(o.Failover) > 0 && o.CheckAddress == "":
+			return fail(at("check-address"), "", "is missing: a HOST:PORT that an outbound reaches if it works")
 		case len(o.Failover) == 0 && (o.CheckAddress != "" || o.CheckInterval != 0):
 			return fail(at("check-address"), o.CheckAddress, "checks belong to failover")
 		}
@@ -175,6 +193,9 @@ func (c *Config) checkOutbounds() *Error {
 	return nil
 }
 
+// reserved are the names of outbounds that need no definition, or cannot have one.
+var reserved = []string{"direct", "reject", "dns", "proxy"}
+
 // named says whether an outbound of this name can be used in a field.
 func (c *Config) named(field, name string) *Error {
 	if name == "direct" || name == "reject" || slices.ContainsFunc(c.Outbounds, func(o Outbound) bool { return o.Name == name }) {
@@ -198,26 +219,9 @@ func (c *Config) checkRules() *Error {
 		default:
 			return fail(at("network"), r.Network, "want tcp, udp or icmp")
 		}
-		for j, d := range r.Domain {
-			if err := checkDomain(d); err != "" {
-				return fail(fmt.Sprintf("%s[%d]", at("domain"), j), d, "%s", err)
-			}
-		}
 		if err := c.named(at("outbound"), r.Outbound); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// checkDomain says what is wrong with the name of a rule.
-func checkDomain(d string) string {
-	name := strings.TrimPrefix(d, "=")
-	switch {
-	case name == "" || len(name) > 253 || strings.HasPrefix(name, ".") || strings.Contains(name, ".."):
-		return "want a domain, as example.com, or =example.com for itself alone"
-	case strings.ContainsAny(name, "*/: \t"):
-		return "want a domain without wildcards: all below it is meant already"
-	}
-	return ""
 }

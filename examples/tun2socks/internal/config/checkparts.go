@@ -36,11 +36,6 @@ func (c *Config) checkDNS() *Error {
 		if len(r.Domain) == 0 {
 			return fail(at("domain"), "", "is missing")
 		}
-		for j, name := range r.Domain {
-			if err := checkDomain(name); err != "" {
-				return fail(fmt.Sprintf("%s[%d]", at("domain"), j), name, "%s", err)
-			}
-		}
 		if err := servers(at("servers"), r.Servers); err != nil {
 			return err
 		}
@@ -79,11 +74,6 @@ func (c *Config) checkRoutes() *Error {
 			if _, _, ok := UIDs(s); !ok {
 				return fail(fmt.Sprintf("%s[%d]", f.field, i), s, "want a number of a user or a range, as 1000 or 1000-1999")
 			}
-		}
-	}
-	for i, s := range r.DNS {
-		if _, err := netip.ParseAddr(s); err != nil {
-			return fail(fmt.Sprintf("routes.dns[%d]", i), s, "want an address")
 		}
 	}
 	switch {

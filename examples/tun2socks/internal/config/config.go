@@ -80,7 +80,7 @@ type Rule struct {
 	From     []Prefix `yaml:"from,omitempty"`    // clients
 	To       []Prefix `yaml:"to,omitempty"`      // destinations
 	Ports    []Ports  `yaml:"ports,omitempty"`
-	Domain   []string `yaml:"domain,omitempty"` // example.com and all below it; =example.com it alone
+	Domain   []string `yaml:"domain,omitempty"` // example.com; *.example.com all below; .example.com both
 	Outbound string   `yaml:"outbound"`         // a name; direct and reject need no definition
 }
 
@@ -117,7 +117,7 @@ type Routes struct {
 	ExcludeUIDs []string `yaml:"exclude-uids,omitempty"`
 	NoLAN       bool     `yaml:"no-lan,omitempty"`
 	Inbound     bool     `yaml:"inbound,omitempty"`
-	DNS         []string `yaml:"dns,omitempty"` // resolvers that the host shall ask
+	DNS         []Addr   `yaml:"dns,omitempty"` // resolvers that the host shall ask
 	Table       int      `yaml:"table,omitempty"`
 	Priority    int      `yaml:"priority,omitempty"`
 	StateDir    string   `yaml:"state-dir,omitempty"`
@@ -153,6 +153,7 @@ type Invocation struct {
 	Queue   int // descriptor of the queue that this worker serves; 0: it is none
 
 	set map[string]bool // the flags that were given
+	doc *document       // what File holds; nil without one
 }
 
 // OnLinux tells whether what only Linux has can be asked for; a variable for tests.

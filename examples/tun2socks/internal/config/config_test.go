@@ -84,15 +84,17 @@ func TestWrongFiles(t *testing.T) {
 		{"device: a\nrules:\n- ports: [443]\n", `:3:3: rules[0].outbound: is missing`},
 		{"device: a\nrules:\n- network: icmp\n  ports: [1]\n  outbound: direct\n", `:4:10: rules[0].ports: icmp has no ports`},
 		{"device: a\nrules:\n- network: sctp\n  outbound: direct\n", `rules[0].network "sctp": want tcp`},
-		{"device: a\nrules:\n- domain: ['*.example.com']\n  outbound: direct\n", `without wildcards`},
+		{"device: a\noutbounds:\n- {name: x, url: 'socks5://h:1'}\n- {name: y, failover: [x]}\n", `outbounds[1].check-address: is missing`},
+		{"device: a\nroutes: {auto-route: true, dns: [9.9.9.9, ten]}\n", `:2:43: routes.dns[1] "ten": want an address`},
+		{"device: a\nmemory: 1MiB\n", `:2:9: memory "1MiB": want at least 8MiB`},
 		{"device: a\nrules:\n  outbound: direct\n", `want a sequence, not a mapping`},
 		{"device: a\nproxy: work\n", `:2:8: proxy "work": no outbound has this name`},
 		{"device: a\noutbounds:\n- url: socks5://h:1\n", `outbounds[0].name: is missing`},
 		{"device: a\noutbounds:\n- name: direct\n  url: socks5://h:1\n", `:3:9: outbounds[0].name "direct": this name is taken`},
 		{"device: a\noutbounds:\n- {name: x, url: 'socks5://h:1'}\n- {name: x, url: 'socks5://h:1'}\n", `:4:10: outbounds[1].name "x": there is another`},
 		{"device: a\noutbounds:\n- name: x\n", `outbounds[0].url: is missing`},
-		{"device: a\noutbounds:\n- {name: x, failover: [y]}\n", `outbounds[0].failover[0] "y": no outbound`},
-		{"device: a\noutbounds:\n- {name: x, failover: [x]}\n", `is a failover, too`},
+		{"device: a\noutbounds:\n- {name: x, failover: [y], check-address: 'h:1'}\n", `outbounds[0].failover[0] "y": no outbound`},
+		{"device: a\noutbounds:\n- {name: x, failover: [x], check-address: 'h:1'}\n", `is a failover, too`},
 		{"device: a\noutbounds:\n- {name: x, url: 'socks5://h:1', password: a, password-env: B}\n", `say one of`},
 		{"device: a\noutbounds:\n- {name: x, url: 'socks5://h:1', password-env: NO_SUCH_VARIABLE}\n", `password-env "NO_SUCH_VARIABLE": there is no such variable`},
 		{"device: a\noutbounds:\n- {name: x, url: 'socks5://h:1', password-file: /nowhere}\n", `password-file "/nowhere": no such file`},
@@ -165,8 +167,8 @@ func TestYAML(t *testing.T) {
 	file := write(t, "sesame")
 	text := "device: a\nproxy: work\nfwmark: 7\ndrain: 1h30m\nmemory: 64MiB\n" +
 		"outbounds:\n- {name: work, url: 'socks5://joe:sesame@h:1'}\n- {name: b, url: 'ss://YWVzLTI1Ni1nY206c2VzYW1l@h:1', password-env: PASSWORD_OF_THE_TEST}\n" +
-		"- {name: c, url: 'http://h:1', username: u, password: sesame}\n- {name: d, failover: [work, b]}\n" +
-		"rules:\n- {network: tcp, to: [10.0.0.0/8, '::1'], ports: [80, 8000-8999], domain: [example.com, =example.org], outbound: reject}\n" +
+		"- {name: c, url: 'http://h:1', username: u, password: sesame}\n- {name: d, failover: [work, b], check-address: 'example.com:443'}\n" +
+		"rules:\n- {network: tcp, to: [10.0.0.0/8, '::1'], ports: [80, 8000-8999], domain: [.example.com, example.org], outbound: reject}\n" +
 		"dns: {servers: ['tls://1.1.1.1'], fake-ip: true}\ncontrol: http://127.0.0.1:1\ncontrol-token-file: " + file + "\n"
 	in, err := Parse([]string{"-config", write(t, text)})
 	if err != nil {

@@ -21,18 +21,17 @@ func Parse(args []string) (*Invocation, error) {
 		return first, nil
 	}
 	in := first
-	var doc *document
 	if first.File != "" {
 		in = &Invocation{Config: Default()}
 		var err error
-		if doc, err = load(first.File, in.Config); err != nil {
+		if in.doc, err = load(first.File, in.Config); err != nil {
 			return nil, err
 		}
 		if err := in.parse(args); err != nil { // over what the file says
 			return nil, err
 		}
 	}
-	return in, in.settle(doc)
+	return in, in.settle()
 }
 
 // parse reads the flags alone.

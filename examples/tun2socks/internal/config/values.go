@@ -203,3 +203,17 @@ func (p Ports) MarshalText() ([]byte, error) {
 
 // UnmarshalYAML implements yaml.NodeUnmarshaler.
 func (p *Ports) UnmarshalYAML(n ast.Node) error { return text(n, p) }
+
+// Addr is an address without a zone.
+type Addr struct{ netip.Addr }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *Addr) UnmarshalText(b []byte) (err error) {
+	if a.Addr, err = netip.ParseAddr(string(b)); err != nil || a.Zone() != "" {
+		return errors.New("want an address, as 9.9.9.9 or 2620:fe::fe")
+	}
+	return nil
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (a *Addr) UnmarshalYAML(n ast.Node) error { return text(n, a) }
