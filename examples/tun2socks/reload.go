@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"l3extract/adapters/dns"
+	"l3extract/adapters/forward"
 	"l3extract/examples/tun2socks/internal/config"
+	"l3extract/stack"
 )
 
 // config returns the configuration that is in force.
@@ -41,6 +43,10 @@ func (p *program) tryReload() error {
 		_ = next.closeBut(old) // none is next's alone and has a flow
 		return fmt.Errorf("dns.servers: whether DNS is served can be changed by a restart only")
 	}
+	if err := p.limit(&in.Limits); err != nil {
+		_ = next.closeBut(old)
+		return err
+	}
 	if err := p.router.Reload(next.withDNS(p.dns)); err != nil {
 		_ = next.closeBut(old)
 		return routerError(err)
@@ -56,7 +62,6 @@ func (p *program) tryReload() error {
 		p.log.Warn("this is changed by a restart only", "field", field)
 	}
 	p.log.SetLevel(in.LogLevel)
-	p.limit(&in.Limits)
 	p.mu.Lock()
 	p.current, p.ways = in.Config, next
 	p.mu.Unlock()
@@ -106,4 +111,24 @@ func fixed(a, b *config.Config) (fields []string) {
 }
 
 // limit changes the limits of flows.
-func (p *program) limit(l *config.Limits) {}
+func (p *program) limit(l *config.Limits) error {
+	var s stack.Config
+	limitFlows(&s, l)
+	if err := p.stack.SetLimits(&s.TCP, &s.UDP); err != nil {
+		return err
+	}
+	p.server.SetLimits(dialLimits(l))
+	return nil
+}
+
+// limitFlows writes limits into s.
+func limitFlows(s *stack.Config, l *config.Limits) {
+	s.TCP.MaxStreams, s.TCP.MaxStreamsPerSource = l.TCP, l.TCPPerSource
+	s.TCP.MaxHandshakes, s.TCP.MaxHandshakesPerSource = l.Handshakes, l.HandshakesPerSource
+	s.TCP.MaxHandshakesPerDestination = l.HandshakesPerDestination
+	s.UDP.MaxSockets, s.UDP.MaxSocketsPerSource = l.UDP, l.UDPPerSource
+}
+
+func dialLimits(l *config.Limits) forward.Limits {
+	return forward.Limits{MaxDials: l.Dials, MaxDialsPerSource: l.DialsPerSource, MaxDialsPerDestination: l.DialsPerDestination}
+}

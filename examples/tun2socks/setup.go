@@ -180,11 +180,7 @@ func (p *program) stackConfig(memory *trimmer) *stack.Config {
 	s := &stack.Config{Logger: p.log.Logger}
 	limitMemory(s, int64(c.Memory))
 	s.TCP.LazyHandshake = true // what cannot be dialled is refused as if there were no TUN
-	l := &c.Limits
-	s.TCP.MaxStreams, s.TCP.MaxStreamsPerSource = l.TCP, l.TCPPerSource
-	s.TCP.MaxHandshakes, s.TCP.MaxHandshakesPerSource = l.Handshakes, l.HandshakesPerSource
-	s.TCP.MaxHandshakesPerDestination = l.HandshakesPerDestination
-	s.UDP.MaxSockets, s.UDP.MaxSocketsPerSource = l.UDP, l.UDPPerSource
+	limitFlows(s, &c.Limits)
 	s.UDP.IdleTimeout = time.Duration(c.UDPTimeout)
 	s.TCP.MaxReceiveBuffer, s.TCP.MaxSendBuffer = int(c.TCPReceive), int(c.TCPSend)
 	if c.TCPAutoTuning != nil && !*c.TCPAutoTuning && c.TCPReceive == 0 {
@@ -206,10 +202,11 @@ func (p *program) stackConfig(memory *trimmer) *stack.Config {
 // newServer makes what serves flows.
 func (p *program) newServer() *forward.Server {
 	c := p.in.Config
-	return &forward.Server{
+	server := &forward.Server{
 		Dialer: p.ways.direct, Logger: p.log.Logger,
 		Route: p.router.Route, RouteNeverWaits: true, Sniff: p.router.Sniff,
 		DialTimeout: time.Duration(c.DialTimeout), IdleTimeout: time.Duration(c.IdleTimeout),
-		MaxDials: c.Limits.Dials, MaxDialsPerDestination: c.Limits.DialsPerDestination,
 	}
+	server.SetLimits(dialLimits(&c.Limits))
+	return server
 }
