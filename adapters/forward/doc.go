@@ -7,6 +7,14 @@
 //	go srv.Serve(ctx, s)
 //	err = s.Run(ctx)
 //
+// # Outbounds
+//
+// [Server].Route says by which outbound each flow goes; l3extract/adapters/router is one
+// by rules. Outbounds are the Dialers and PacketListeners of l3extract/adapters/outbound:
+// a proxy's client is one, direct.Dialer another. Each of them gets a context with the
+// Flow that it serves. What an outbound cannot carry is refused, and never sent by
+// another: the flow sees "administratively prohibited".
+//
 // # TCP
 //
 // A stream is dialled before its handshake when the stack has
@@ -24,11 +32,16 @@
 // a connection has three goroutines, and a buffer of 32 KiB unless it is a
 // *net.UnixConn on Linux.
 //
+// Two things give dial-first up, each for the streams that ask for it: Server.Sniff, which
+// looks at what a client says first for the host name that Route may want, and
+// Target.Optimistic, which lets a client's first bytes travel with the dial.
+//
 // # UDP
 //
-// Each [l3extract/udp.Socket] has one upstream socket, whatever it talks to, so
-// that the mapping towards the world is as endpoint-independent as the stack's
-// own (RFC 4787). It lives as long as the Socket, whose idle timeout is the
+// Each [l3extract/udp.Socket] has one upstream socket by each outbound that it uses,
+// mostly one, whatever it talks to, so that the mapping towards the world is as
+// endpoint-independent as the stack's own (RFC 4787). Where a Socket's destinations go is
+// asked once for each, as long as it remembers the last 64. An upstream socket lives as long as the Socket, whose idle timeout is the
 // stack's udp.Config. Sockets mapped PerDestination are refused: replies to their
 // many clients could not be told apart. Hairpinning is the upstream's matter: two
 // clients that know each other's upstream addresses reach each other as far as the
@@ -38,7 +51,17 @@
 // nor a buffer: one goroutine receives for all of them, and what clients send is sent
 // on by the goroutine that reads the stack's conn, many datagrams with one system
 // call. A full upstream socket is waited for while the Socket's queue fills. For any
-// other upstream a Socket has two goroutines and a buffer of 64 KiB.
+// other upstream a Socket has two goroutines and a buffer of 64 KiB; the one that sends
+// is there only while there is something to send if RouteNeverWaits. A Handler has
+// neither. If an upstream socket breaks, as when a proxy ends its association, the Socket
+// ends with the cause reset by upstream, and the client's next datagram begins anew.
+//
+// A target with a name goes to its outbound as an outbound.Name, which a proxy resolves;
+// a *net.ListenConfig and a direct.Dialer have it resolved here. From which address a
+// proxy will answer is not known, so what comes from the port of a name is taken to be
+// its answer, and given to the client from the destination that stands for the name. A
+// second name on the same port therefore has an upstream socket of its own. A Socket has
+// at most 16; what would need more is refused, and counted (Stats.DatagramsOver).
 //
 // A TTL or hop limit below 34 is kept, less the stack's own hop: it is somebody's
 // traceroute. ICMP errors that upstream reports about a datagram (on Linux, of a
@@ -69,7 +92,7 @@
 //
 // Every flow ends with a cause, see [l3extract/stack.Cause]: closed when both
 // ends finished, reset by client, reset by upstream, dial failed, policy, limit,
-// idle, timed out, shutdown, or what Stack.Kill said.
+// idle, timed out, shutdown, or what Stack.Kill or an error of Route said.
 //
 // # Defaults
 //

@@ -66,7 +66,7 @@ func TestNamedTargets(t *testing.T) {
 			p.conn(t, 2+i).got(t, "more", "more.example:443")
 		}
 		k.say("too many", fmt.Sprintf("198.18.1.%d:443", maxOutlets-1))
-		wait(t, "a datagram to be lost", func() bool { return r.fwd.Stats().DatagramsLost == 1 })
+		wait(t, "a datagram to be lost", func() bool { st := r.fwd.Stats(); return st.DatagramsLost == 1 && st.DatagramsOver == 1 })
 		if p.opened() != maxOutlets {
 			t.Errorf("%d sockets were opened, want %d", p.opened(), maxOutlets)
 		}

@@ -243,6 +243,7 @@ func (s *socket) outletFor(w *way) *outlet {
 // open opens an upstream socket for w.
 func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
 	if len(s.outlets) == maxOutlets {
+		s.session.stats.datagramsOver.Add(1)
 		return nil, errOutlets
 	}
 	network := "udp4"
