@@ -37,8 +37,9 @@ type Base struct {
 // Outbound is what a URL stands for. Its fields are for adapters/forward, which knows
 // some types of Dialer.
 type Outbound struct {
+	// Dialer is never nil. PacketListener is nil if no datagrams are carried.
 	Dialer         outbound.Dialer
-	PacketListener outbound.PacketListener // nil if no datagrams are carried
+	PacketListener outbound.PacketListener
 
 	text    string
 	closers []func() error // called from the last to the first
