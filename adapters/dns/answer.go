@@ -14,7 +14,7 @@ type answer struct {
 	wire     []byte
 	question int           // the length of the question's name in it
 	ttls     []int         // where TTLs stand
-	made     time.Time     // when the TTLs were right
+	made     time.Time     // when the TTLs were right; zero: they always are
 	ttl      time.Duration // how long it may be given; 0: once
 	rcode    int           // with the upper bits, which stand in the OPT record
 	info     uint16        // an Extended DNS Error (RFC 8914), plus one; 0: none
@@ -77,8 +77,8 @@ func pack(m *dns.Msg) (*answer, error) {
 // size is what it takes in a cache.
 func (a *answer) size() int { return len(a.wire) + 8*len(a.ttls) + 24*len(a.addrs) }
 
-// reply is the answer to q at the time now, cut to what q takes. With the zero time,
-// or at an answer that is past its end, TTLs are as they must not be longer.
+// reply is the answer to q at the time now, cut to what q takes. An answer that is past
+// its end has the TTLs of a stale one.
 func (a *answer) reply(q *query, now time.Time) []byte {
 	extra := 0
 	if q.edns {
@@ -92,7 +92,7 @@ func (a *answer) reply(q *query, now time.Time) []byte {
 	}
 	b := make([]byte, len(a.wire), len(a.wire)+extra)
 	copy(b, a.wire)
-	if !now.IsZero() {
+	if !now.IsZero() && !a.made.IsZero() {
 		passed := uint32(max(now.Sub(a.made), 0) / time.Second)
 		for _, at := range a.ttls {
 			left := binary.BigEndian.Uint32(b[at:])

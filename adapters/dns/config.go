@@ -179,6 +179,9 @@ func newRules(c *Config, gen uint64) (*rules, error) {
 		if to.upstream == nil {
 			to.upstream = c.Upstream
 		}
+		if to.upstream == nil && !to.fake {
+			return nil, fmt.Errorf("dns: Rules[%d] has no Upstream, and there is no other", i)
+		}
 		if len(rule.Domains) == 0 {
 			return nil, fmt.Errorf("dns: Rules[%d] has no Domains", i)
 		}

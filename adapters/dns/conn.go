@@ -305,10 +305,10 @@ func (d *deadline) set(t time.Time) {
 		d.timer = nil
 	}
 	d.at = t
+	done := make(chan struct{})
+	d.done = done // who waits for the one before is woken by the caller
 	if t.IsZero() {
 		return
 	}
-	done := make(chan struct{})
-	d.done = done
 	d.timer = time.AfterFunc(time.Until(t), func() { close(done) })
 }

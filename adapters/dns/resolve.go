@@ -224,6 +224,10 @@ func (s *Server) fetch(ctx context.Context, q *query) (*answer, error) {
 	s.strip(q, &m)
 	ttl := s.lifetime(q, &m)
 	a, err := pack(&m)
+	if err == nil {
+		// What can be read can be written as what cannot: a SOA record without data.
+		err = new(dns.Msg).Unpack(a.wire)
+	}
 	if err != nil {
 		s.stats.lies.Add(1)
 		return nil, fmt.Errorf("%w: %w", errLie, err)

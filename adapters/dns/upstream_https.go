@@ -101,6 +101,9 @@ func (u *https) post(ctx context.Context, query []byte) ([]byte, error) {
 	r.Header.Set("Content-Type", mediaType)
 	r.Header.Set("Accept", mediaType)
 	r.Header.Set("User-Agent", "") // none
+	// A question may be sent twice, when the server has closed what was idle; see
+	// http.Transport. An empty header is not sent.
+	r.Header["Idempotency-Key"] = []string{}
 	answer, err := u.client.Do(r)
 	if err != nil {
 		return nil, err
