@@ -99,7 +99,9 @@ const (
 const Protocol = 108
 
 // UIDRange is a range of user IDs, both ends included.
-type UIDRange struct{ First, Last uint32 }
+type UIDRange struct {
+	First, Last uint32 // numbers of users
+}
 
 // String returns the range as "1000-1999", or "1000" if it is one user.
 func (r UIDRange) String() string {

@@ -193,3 +193,17 @@ func (n *netns) snapshot() string {
 	}
 	return all.String()
 }
+
+// newHere is the namespace of the process, which is the test's own.
+func newHere(t testing.TB) *netns {
+	t.Helper()
+	n := &netns{t: t, jobs: make(chan func())}
+	go func() { // ends with jobs
+		for job := range n.jobs {
+			job()
+		}
+	}()
+	t.Cleanup(func() { close(n.jobs) })
+	n.ip("link set lo up")
+	return n
+}

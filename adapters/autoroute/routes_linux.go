@@ -10,7 +10,7 @@ import (
 )
 
 // refuseMetric is worse than that of any route into a tunnel.
-const refuseMetric = 1<<32 - 1
+const refuseMetric = 1<<31 - 1
 
 // routeKey is what tells two routes of ours apart.
 type routeKey struct {

@@ -47,7 +47,7 @@ func strictFilters() (map[string]string, error) {
 func loosenFilters(strict map[string]string) error {
 	for name := range strict {
 		if err := setFilter(name, filterLoose); err != nil {
-			return fmt.Errorf("%s has a strict reverse-path filter, which drops answers to marked sockets: %w", name, err)
+			return fmt.Errorf("%s has a strict reverse-path filter, which drops answers to marked sockets (net.ipv4.conf.all.rp_filter=2 loosens it): %w", name, err)
 		}
 	}
 	return nil

@@ -55,6 +55,7 @@ type counters struct {
 	pingsLost, pingsOver, policyPings                      atomic.Uint64
 	relays, sockets, dialing                                atomic.Int64
 	streams, dials, dialsFailed, limited, unroutable, idle  atomic.Uint64
+	looped                                                  atomic.Uint64
 	sniffed, sniffedNames                                   atomic.Uint64
 	policyStreams, policyDatagrams                          atomic.Uint64
 	datagramsOut, datagramsIn, datagramsLost, datagramsOver atomic.Uint64

@@ -14,13 +14,15 @@ import (
 
 // Interface is a network interface of the host. The zero value is none.
 type Interface struct {
-	Name  string
-	Index int
+	Name  string // as ip link shows it
+	Index int    // 1 and more
 }
 
 // Defaults are the interfaces by which the default routes of the main table lead. Of
 // several the one with the lowest metric counts, of those that are up.
-type Defaults struct{ V4, V6 Interface }
+type Defaults struct {
+	V4, V6 Interface // of IPv4 and IPv6; zero: there is no default route
+}
 
 // Config says what a Monitor looks at. nil and the zero value are fine.
 type Config struct {

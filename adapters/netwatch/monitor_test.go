@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -81,37 +82,52 @@ func viewOf(v4, v6 int) view {
 func TestSettle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		var calls []Defaults
-		m, err := newMonitor(Config{Changed: func(_, now Defaults) { calls = append(calls, now) }}, f)
+		var mu sync.Mutex
+		var told []Defaults
+		m, err := newMonitor(Config{Changed: func(_, now Defaults) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, now)
+		}}, f)
+		calls := func() []Defaults {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(told)
+		}
+		looks := func() int {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.looks
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan error)
 		go func() { done <- m.Run(ctx) }()
-		begin := time.Now()
 		for range 3 {
 			f.set(viewOf(2, 1), nil)
 			time.Sleep(DefaultSettle / 2)
 		}
-		if len(calls) != 0 || f.looks != 1 {
-			t.Errorf("%d calls, %d looks before it has settled", len(calls), f.looks)
+		synctest.Wait()
+		if len(calls()) != 0 || looks() != 1 {
+			t.Errorf("%d calls, %d looks before it has settled", len(calls()), looks())
 		}
 		time.Sleep(DefaultSettle)
 		synctest.Wait()
-		if len(calls) != 1 || f.looks != 2 || calls[0] != viewOf(2, 1).Defaults || m.Defaults() != calls[0] {
-			t.Errorf("calls %v, %d looks", calls, f.looks)
+		if len(calls()) != 1 || looks() != 2 || calls()[0] != viewOf(2, 1).Defaults || m.Defaults() != calls()[0] {
+			t.Errorf("calls %v, %d looks", calls(), looks())
 		}
 		f.set(viewOf(2, 1), nil) // nothing that matters
 		time.Sleep(2 * DefaultSettle)
 		f.set(viewOf(0, 0), errors.New("cannot look"))
 		time.Sleep(2 * DefaultSettle)
 		synctest.Wait()
-		if len(calls) != 1 || m.Defaults() != viewOf(2, 1).Defaults {
-			t.Errorf("calls %v", calls)
+		if len(calls()) != 1 || m.Defaults() != viewOf(2, 1).Defaults {
+			t.Errorf("calls %v", calls())
 		}
-		begin = time.Now()
-		for len(calls) == 1 { // a link that flaps
+		begin := time.Now()
+		for len(calls()) == 1 { // a link that flaps
 			f.set(viewOf(0, 0), nil)
 			time.Sleep(DefaultSettle / 4)
 			synctest.Wait()

@@ -34,7 +34,7 @@ type Config struct {
 
 // Identity is a user with its groups.
 type Identity struct {
-	UID, GID int
+	UID, GID int   // numbers of the user and its group
 	Groups   []int // others than GID
 }
 
