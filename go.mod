@@ -4,15 +4,15 @@ go 1.26.3
 
 require (
 	charm.land/bubbletea/v2 v2.1.1
+	github.com/Jigsaw-Code/outline-sdk v0.0.19
 	github.com/charmbracelet/x/ansi v0.11.9
 	github.com/charmbracelet/x/term v0.2.2
 	github.com/coreos/go-systemd/v22 v22.6.0
+	github.com/go-gost/relay v0.5.0
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/shlex v0.0.0-20191202100458-e7afc7fbc510
 	github.com/miekg/dns v1.1.73
 	github.com/prometheus/client_golang v1.25.0
-	github.com/Jigsaw-Code/outline-sdk v0.0.19
-	github.com/go-gost/relay v0.5.0
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0

@@ -101,10 +101,9 @@ func (h handshaker) Answer(syn *netstack.SYN, opt netstack.EndpointOptions, done
 func (s *Stack) startSides(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return s.tcp.env.Flushers.Run(ctx) }) // writes small writes out
 	g.Go(func() error { return s.tcp.env.Closer.Run(ctx) })   // keeps closed streams until they are done
-	g.Go(func() error { s.icmp.run(ctx); return nil })        // hands ICMP errors to the engine
-	g.Go(func() error { s.evict(ctx); return nil })           // ends flows when memory runs out
 	s.groups.Join()
 	g.Go(func() error { s.icmp.run(ctx); return nil }) // hands ICMP errors to the engine
+	g.Go(func() error { s.evict(ctx); return nil })    // ends flows when memory runs out
 }
 
 // stopSides ends every flow with the cause of the Stack's end and waits for the

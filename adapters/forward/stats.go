@@ -44,15 +44,6 @@ type Stats struct {
 
 // counters are the Stats as they are counted.
 type counters struct {
-	relays, sockets, dialing                               atomic.Int64
-	streams, dials, dialsFailed, limited, unroutable, idle atomic.Uint64
-	looped                                                 atomic.Uint64
-	sniffed, sniffedNames                                  atomic.Uint64
-	policyStreams, policyDatagrams                         atomic.Uint64
-	datagramsOut, datagramsIn, datagramsLost               atomic.Uint64
-	datagramErrors, datagramErrorsForged                   atomic.Uint64
-	pings, pongs, pingErrors, pingsLate                    atomic.Uint64
-	pingsLost, pingsOver, policyPings                      atomic.Uint64
 	relays, sockets, dialing                                atomic.Int64
 	streams, dials, dialsFailed, limited, unroutable, idle  atomic.Uint64
 	looped                                                  atomic.Uint64
