@@ -81,8 +81,23 @@ type Config struct {
 	// do not look at TTLs closely. Default: 10 min.
 	NameGrace time.Duration
 
+	// OnAnswer, if set, is told of each query that was answered, but for malformed and
+	// refused ones. It runs with no lock held, on a goroutine that others need too, and
+	// must return soon. What it is told is browsing history.
+	OnAnswer func(Answer)
+
 	// Logger gets, at level debug, why an upstream gave no answer. Default: nil, silence.
 	Logger *slog.Logger
+}
+
+// Answer is the account of a query that was answered.
+type Answer struct {
+	Network string       // "udp" or "tcp"
+	Source  netip.Addr   // the client
+	Name    string       // in lower case, without the final dot
+	Type    string       // "A", "AAAA", "TYPE65280"
+	Rcode   string       // "NOERROR", "NXDOMAIN"
+	Addrs   []netip.Addr // of the answer, fake ones too; not to be changed
 }
 
 // Rule is for the names of some domains.

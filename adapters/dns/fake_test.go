@@ -30,7 +30,10 @@ func addrOf(t *testing.T, s *Server, src netip.AddrPort, name string, qtype uint
 func TestFake(t *testing.T) {
 	up := zone("real.example. 60 IN A 192.0.2.1", "real.example. 60 IN AAAA 2001:db8::1")
 	pool := newPool(t, nil)
-	s := newServer(t, &Config{Upstream: up, Fake: pool, Rules: []Rule{
+	var told []string
+	s := newServer(t, &Config{Upstream: up, Fake: pool, OnAnswer: func(a Answer) {
+		told = append(told, fmt.Sprintf("%s %v %s %s %s %d", a.Network, a.Source, a.Name, a.Type, a.Rcode, len(a.Addrs)))
+	}, Rules: []Rule{
 		{Domains: []string{"real.example"}}, {Domains: []string{"fake.real.example"}, Fake: true},
 	}})
 	v4, v6 := addrOf(t, s, alice, "www.example", dns.TypeA), addrOf(t, s, bob, "WWW.example.", dns.TypeAAAA)
@@ -38,6 +41,9 @@ func TestFake(t *testing.T) {
 		if name, fake, ok := s.NameOf(bob.Addr(), a); name != "www.example" || !fake || !ok {
 			t.Errorf("%v is %q %v %v", a, name, fake, ok)
 		}
+	}
+	if want := []string{"udp 10.0.0.1 www.example A NOERROR 1", "udp 10.0.0.2 www.example AAAA NOERROR 1"}; !slices.Equal(told, want) {
+		t.Errorf("told %q", told)
 	}
 	addrOf(t, s, alice, "fake.real.example", dns.TypeA)
 	if up.times() != 0 {

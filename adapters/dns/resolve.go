@@ -171,7 +171,7 @@ func (s *Server) giveTo(waiting []waiter, a *answer) {
 
 // tell gives a to q's client, and remembers what it was told.
 func (s *Server) tell(q *query, a *answer, now time.Time, done func([]byte)) {
-	if len(a.addrs) > 0 {
+	if len(a.addrs) > 0 && (s.cfg.Fake == nil || !s.cfg.Fake.Contains(a.addrs[0])) {
 		until := now
 		if !a.made.IsZero() {
 			until = a.made.Add(a.ttl)
@@ -186,6 +186,16 @@ func (s *Server) tell(q *query, a *answer, now time.Time, done func([]byte)) {
 		s.stats.truncated.Add(1)
 	}
 	done(b)
+	if s.cfg.OnAnswer != nil {
+		network := "tcp"
+		if q.datagram {
+			network = "udp"
+		}
+		s.cfg.OnAnswer(Answer{
+			Network: network, Source: q.source, Name: strings.TrimSuffix(q.key.name, "."),
+			Type: dns.Type(q.key.qtype).String(), Rcode: dns.RcodeToString[a.rcode], Addrs: a.addrs,
+		})
+	}
 }
 
 // rcodeError is the answer of an upstream that is none.

@@ -83,9 +83,7 @@ func (s *Server) fake(q *query) *answer {
 	} else {
 		rr = &dns.AAAA{Hdr: q.head(dns.TypeAAAA, s.cfg.FakeTTL), AAAA: v6.AsSlice()}
 	}
-	a := q.of(rr)
-	a.addrs = nil // the pool knows their name
-	return a
+	return q.of(rr)
 }
 
 // reverse answers what there is below the name of a fake address, and returns nil for

@@ -113,8 +113,11 @@ func ParseUpstream(raw string, options *Options) (Upstream, error) {
 	}
 	bad := func(why string) (Upstream, error) { return nil, fmt.Errorf("dns: upstream %q: %s", raw, why) }
 	if !strings.Contains(raw, "://") {
-		if a, err := netip.ParseAddr(raw); err == nil && a.Is6() {
-			raw = "[" + raw + "]"
+		if a, err := netip.ParseAddr(raw); err == nil {
+			raw = netip.AddrPortFrom(a, 53).String()
+		}
+		if _, err := netip.ParseAddrPort(raw); err != nil {
+			return bad("neither an address nor a URL")
 		}
 		raw = "udp://" + raw
 	}
