@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"l3extract/adapters/forward"
+	"l3extract/adapters/outbound"
 )
 
 const (
@@ -39,8 +41,9 @@ func newNames(c *config) *names {
 
 // route is forward.Server's Route. The resolver is trusted: it may well be on the
 // loopback, where the policy lets no client go.
-func (n *names) route(network string, _, dst netip.AddrPort) (forward.Target, error) {
-	if network == "icmp" || dst.Port() != dnsPort || !n.own[dst.Addr()] {
+func (n *names) route(_ context.Context, f outbound.Flow) (forward.Target, error) {
+	dst := f.Destination
+	if f.Network == "icmp" || dst.Port() != dnsPort || !n.own[dst.Addr()] {
 		return forward.Target{}, nil
 	}
 	return forward.Target{Addr: n.server(), Trusted: true}, nil

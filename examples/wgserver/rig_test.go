@@ -19,6 +19,7 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 
 	"l3extract/adapters/forward"
+	"l3extract/adapters/outbound"
 	"l3extract/l3conn/wgtun"
 	"l3extract/stack"
 )
@@ -94,14 +95,15 @@ func newRig(t testing.TB, peers int) *rig {
 		t.Fatal(err)
 	}
 	names := r.server.forward.Route
-	r.server.forward.Route = func(network string, src, dst netip.AddrPort) (forward.Target, error) {
-		if sink, ok := r.sink.Load().(net.Addr); ok && network == "udp" && dst.String() == r.web {
+	r.server.forward.Route = func(ctx context.Context, f outbound.Flow) (forward.Target, error) {
+		dst := f.Destination
+		if sink, ok := r.sink.Load().(net.Addr); ok && f.Network == "udp" && dst.String() == r.web {
 			return forward.Target{Addr: sink.(*net.UDPAddr).AddrPort(), Trusted: true}, nil
 		}
 		if dst.String() == r.web {
 			return forward.Target{Addr: ln.Addr().(*net.TCPAddr).AddrPort(), Trusted: true}, nil
 		}
-		return names(network, src, dst)
+		return names(ctx, f)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
