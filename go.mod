@@ -3,7 +3,11 @@ module l3extract
 go 1.26.3
 
 require (
+	github.com/Jigsaw-Code/outline-sdk v0.0.19
+	github.com/go-gost/relay v0.5.0
+	github.com/miekg/dns v1.1.73
 	github.com/vishvananda/netlink v1.3.1
+	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
@@ -15,6 +19,7 @@ require (
 
 require (
 	github.com/google/btree v1.1.2 // indirect
+	github.com/shadowsocks/go-shadowsocks2 v0.1.5 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
 	golang.org/x/exp v0.0.0-20250711185948-6ae5c78190dc // indirect
 	golang.org/x/time v0.15.0 // indirect
