@@ -5,6 +5,7 @@ go 1.26.3
 require (
 	github.com/Jigsaw-Code/outline-sdk v0.0.19
 	github.com/go-gost/relay v0.5.0
+	github.com/miekg/dns v1.1.73
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
