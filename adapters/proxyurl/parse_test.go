@@ -468,6 +468,34 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestNamesPrefer: an address that has answered is the first to be dialled.
+func TestNamesPrefer(t *testing.T) {
+	addrs := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+	var dialled []string
+	base := fakeproxy.Dialer(func(_ context.Context, _, address string) (net.Conn, error) {
+		dialled = append(dialled, address)
+		if address != "192.0.2.1:99" {
+			return nil, syscall.EHOSTUNREACH
+		}
+		near, far := net.Pipe()
+		_ = far.Close()
+		return near, nil
+	})
+	o, err := Parse("socks5://proxy.example:99", Base{Dialer: base, Lookup: func(context.Context, string, string) ([]netip.Addr, error) { return addrs, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, _ = o.Dialer.DialContext(fakeproxy.Soon(t), "tcp", "192.0.2.9:80") // the pipe is no proxy
+	}
+	if want := []string{"[2001:db8::1]:99", "192.0.2.1:99", "192.0.2.1:99"}; !reflect.DeepEqual(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
+	}
+	if got := o.Addresses(); len(got) != 3 || addrs[0].Is4() {
+		t.Errorf("%v of %v", got, addrs)
+	}
+}
+
 // FuzzParse: an outbound or an error; an outbound prints no credential and closes.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
