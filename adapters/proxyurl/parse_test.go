@@ -194,6 +194,9 @@ func TestParseSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := o.Retire(); err != nil {
+		t.Error(err)
+	}
 	fakeproxy.WantEcho(t, c)
 	_ = c.Close()
 	if err := o.Close(); err != nil {
