@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 		{"http://host", &httpconnect.Dialer{Address: "host:80"}, false},
 		{"http:///run/x", &httpconnect.Dialer{Address: "/run/x"}, false},
 		{"http://anna:s3cret@host:3128/", &httpconnect.Dialer{Address: "host:3128", Username: "anna", Password: "s3cret"}, false},
-		{"relay://anna:s3cret@host:1?nodelay=true", &gostrelay.Dialer{Address: "host:1", Username: "anna", Password: "s3cret"}, false},
+		{"relay://anna:s3cret@host:1?nodelay=true", &gostrelay.Dialer{Address: "host:1", Username: "anna", Password: "s3cret"}, true},
 	} {
 		o, err := Parse(tc.raw, Base{Dialer: base, LookupEnv: env})
 		if err != nil {
@@ -161,7 +161,7 @@ func TestParseShadowsocks(t *testing.T) {
 // can still be early.
 func TestNoDatagrams(t *testing.T) {
 	for raw, early := range map[string]bool{
-		"socks5://h?udp=false": true, "http://h socks5://h": true, "ss://aes-128-gcm:s3cret@h:1?udp=false": false, "ssh://a:b@h?insecure=1 ss://aes-128-gcm:s3cret@h:1": false,
+		"socks5://h?udp=false": true, "relay://h:1?udp=false": true, "http://h socks5://h": true, "ss://aes-128-gcm:s3cret@h:1?udp=false": false, "ssh://a:b@h?insecure=1 ss://aes-128-gcm:s3cret@h:1": false,
 	} {
 		o, err := Parse(raw, Base{})
 		if err != nil {
@@ -268,7 +268,6 @@ func TestParseErrors(t *testing.T) {
 		{"ssh://anna@h?insecure=1&key-file=" + garbage, "private key"},
 		{"ssh://anna@h?insecure=1&passphrase-env=PW&key-file=" + garbage, "passphrase"},
 		{"relay://h", "no port"},
-		{"relay://h:1?udp=false", "no option"},
 	} {
 		o, err := Parse(tc.raw, Base{LookupEnv: env})
 		if err == nil {

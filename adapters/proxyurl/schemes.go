@@ -191,5 +191,6 @@ func (h *hop) relay(o *Outbound) {
 	if len(d.Username) > 255 || len(d.Password) > 255 {
 		h.fail("the user name and the password have at most 255 bytes each")
 	}
-	o.use(h, d, nil)
+	h.packets = d // its datagrams go over streams, whatever the way there carries
+	o.use(h, d, d)
 }
