@@ -52,6 +52,8 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			continue
 		case p.TTL <= 1 && s.icmp.expired(p):
 			continue
+		case len(s.cfg.Groups) > 0 && s.groups.HandlePacket(p):
+			continue
 		case cause == drop.UnknownProtocol && !(p.Fragment && s.raw.Wants(p)):
 			s.icmp.unknown(p)
 			continue

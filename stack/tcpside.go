@@ -101,7 +101,8 @@ func (h handshaker) Answer(syn *netstack.SYN, opt netstack.EndpointOptions, done
 func (s *Stack) startSides(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return s.tcp.env.Flushers.Run(ctx) }) // writes small writes out
 	g.Go(func() error { return s.tcp.env.Closer.Run(ctx) })   // keeps closed streams until they are done
-	g.Go(func() error { s.icmp.run(ctx); return nil })        // hands ICMP errors to the engine
+	s.groups.Join()
+	g.Go(func() error { s.icmp.run(ctx); return nil }) // hands ICMP errors to the engine
 }
 
 // stopSides ends every flow with the cause of the Stack's end and waits for the
@@ -115,6 +116,7 @@ func (s *Stack) stopSides() {
 	s.udp.table.Close(cause)
 	s.raw.Close(cause)
 	s.icmp.acceptor.CloseCause(cause)
+	s.groups.Leave()
 	s.fragments.end()
 	s.tcp.mu.Lock()
 	s.tcp.ended = true

@@ -92,6 +92,8 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 
 	dctx, cancel := n.flowContext(ctx, f)
 	defer cancel()
+	w := n.watch(&dctx)
+	defer w.end()
 	// The stream may end meanwhile: DecideTimeout, Stack.Kill.
 	defer context.AfterFunc(st.Context(), cancel)()
 
@@ -114,6 +116,9 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	if err == nil && after {
 		c, err = n.judgeRemote(c)
 	}
+	if err != nil && w.lost.Load() {
+		err = dialLost(err)
+	}
 	n.stats.dialing.Add(-1)
 	n.report(st, func() string { return address }, began, err)
 	if errors.Is(err, stack.Policy) {
@@ -127,9 +132,15 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 
 // acquire takes a dial's place, which is released by its target.
 func (n *session) acquire(st *tcp.Stream, t *Target) error {
-	if n.dials.Acquire(st.Source().Addr(), t.Addr) != limit.OK {
+	verdict, others := n.dials.AcquireBeside(st.Source().Addr(), t.Addr)
+	if verdict != limit.OK {
 		n.stats.limited.Add(1)
 		return errLimited
+	}
+	if others > 0 && n.cameBack(st.Source(), st.Destination()) {
+		n.dials.Release(st.Source().Addr(), t.Addr)
+		n.looped("tcp", st.Source(), st.Destination())
+		return errLooped
 	}
 	return nil
 }

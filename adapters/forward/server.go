@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"l3extract/adapters/outbound"
@@ -99,6 +100,9 @@ type Server struct {
 	goroutines bool
 
 	stats counters
+
+	mu      sync.Mutex // a leaf
+	serving []*session
 }
 
 // Dial is the account of one dial.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"l3extract/adapters/direct"
@@ -35,6 +36,11 @@ type session struct {
 
 	accepting, flows sync.WaitGroup
 	upstreams        upstreams
+
+	loopTold atomic.Int64 // when a loop was last told of, in Unix nanoseconds
+	ports    ports
+
+	lost atomic.Pointer[lostVia] // nil: EndVia was never called
 
 	mu      sync.Mutex // a leaf
 	live    map[ender]struct{}
@@ -95,6 +101,7 @@ func (n *session) judge(a netip.Addr) error { return n.srv.Policy.judge(a, n.own
 
 // serve is Server.Serve.
 func (n *session) serve(ctx context.Context) error {
+	defer n.srv.enlist(n)()
 	if n.loop = n.newLoop(); n.loop != nil {
 		defer n.loop.close() // when all flows have ended
 	}

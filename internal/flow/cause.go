@@ -24,6 +24,8 @@ const (
 	Limit           Cause = "limit"             // a limit or the memory budget was reached
 	Policy          Cause = "policy"            // a rule forbids it
 	DialFailed      Cause = "dial failed"       // the other leg could not be dialled
+	PathLost        Cause = "path lost"         // the other leg's interface or address has gone
+	Loop            Cause = "loop"              // it was an upstream of ours that came back
 	Undelivered     Cause = "undelivered"       // closed, but the peer never took the last bytes
 	TimedOut        Cause = "timed out"         // the peer stopped answering
 	Shutdown        Cause = "shutdown"          // the stack was closed

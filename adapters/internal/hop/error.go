@@ -6,7 +6,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"l3extract/adapters/outbound"
 )
@@ -122,8 +125,12 @@ func Cut(err error) error {
 	return err
 }
 
-// OpError is the error of an outbound's call about a destination.
+// OpError is the error of an outbound's call about a destination. It has one line,
+// whatever target is.
 func OpError(op, network, target string, err error) error {
+	if strings.ContainsFunc(target, unicode.IsControl) {
+		target = strconv.Quote(target)
+	}
 	return &net.OpError{Op: op, Net: network, Addr: address{network, target}, Err: err}
 }
 
