@@ -170,6 +170,7 @@ const (
 	Idle            = flow.Idle
 	Evicted         = flow.Evicted
 	Limit           = flow.Limit
+	Memory          = flow.Memory
 	Policy          = flow.Policy
 	DialFailed      = flow.DialFailed
 	Undelivered     = flow.Undelivered

@@ -67,6 +67,9 @@ func (u *packets) Exchange(ctx context.Context, query []byte) (response []byte, 
 		return u.fallback.Exchange(ctx, query)
 	}
 	response, err = u.exchange(ctx, query)
+	if errors.Is(err, errors.ErrUnsupported) { // a proxy that carries no datagrams, as it turns out
+		return u.fallback.Exchange(ctx, query)
+	}
 	u.stats.ended(err)
 	if err == nil && response[2]&(flagTC>>8) != 0 {
 		return u.fallback.Exchange(ctx, query)

@@ -175,3 +175,14 @@ func (t *Table) Holds(src netip.Addr) int {
 	defer t.mu.Unlock()
 	return t.bySource[k]
 }
+
+// SetConfig changes the limits. What holds more keeps it, and gets no more. A limit per
+// destination stays off in a table that was made without one, since nothing was counted.
+func (t *Table) SetConfig(cfg Config) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byDest == nil {
+		cfg.PerDestination = 0
+	}
+	t.cfg = cfg
+}
