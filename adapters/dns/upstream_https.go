@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -32,6 +33,10 @@ type https struct {
 	transport *http.Transport
 	client    *http.Client
 	stats     upstreamCounters
+
+	mu     sync.Mutex
+	closed bool
+	group  sync.WaitGroup // exchanges; Close awaits it
 }
 
 func newHTTPS(t *target, o *Options, path string) *https {
@@ -63,6 +68,10 @@ func (u *https) String() string { return u.url }
 func (u *https) account() []UpstreamStats { return u.stats.stats(u.url) }
 
 func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, err error) {
+	if !u.enter() {
+		return nil, net.ErrClosed
+	}
+	defer u.group.Done()
 	defer func() { u.stats.ended(err) }()
 	ctx, cancel := u.options.within(ctx)
 	defer cancel()
@@ -101,6 +110,15 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 	return response, nil
 }
 
+func (u *https) enter() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.group.Add(1)
+	}
+	return !u.closed
+}
+
 // refusal is the error of a server that has answered something else.
 type refusal struct{ error }
 
@@ -136,6 +154,10 @@ func (u *https) post(ctx context.Context, query []byte) (response []byte, reused
 
 // Close implements Upstream. Exchanges that are under way end in their time.
 func (u *https) Close() error {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.group.Wait()
 	u.transport.CloseIdleConnections()
 	return nil
 }
