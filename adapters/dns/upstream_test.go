@@ -424,11 +424,30 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// freeForBoth returns an address of the loopback that is nobody's over UDP nor TCP.
+func freeForBoth(t *testing.T) string {
+	t.Helper()
+	for range 50 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln, err := net.Listen("tcp", pc.LocalAddr().String())
+		pc.Close()
+		if err == nil {
+			ln.Close()
+			return pc.LocalAddr().String()
+		}
+	}
+	t.Fatal("no port that is free for both")
+	return ""
+}
+
 // TestTruncatedOverUDP is asked again over TCP, at the same port.
 func TestTruncatedOverUDP(t *testing.T) {
-	var udp *resolver
-	tcp := start(t, "tcp", "", www)
-	udp = start(t, "udp", strings.TrimPrefix(tcp.url, "tcp://"), func(w dns.ResponseWriter, q *dns.Msg) {
+	address := freeForBoth(t)
+	tcp := start(t, "tcp", address, www)
+	udp := start(t, "udp", address, func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
 		m.Truncated = true
 		_ = w.WriteMsg(m)
