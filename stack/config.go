@@ -40,6 +40,12 @@ type Config struct {
 	// clients need none. Default: none.
 	Addrs []netip.Prefix
 
+	// Groups are multicast groups that the Stack is a member of while it runs: it
+	// says so to the routers behind the conn (IGMPv3 and MLDv2 with their forerunners),
+	// and datagrams to them go to Sockets whatever udp.Config.Multicast says. At most
+	// 60. Default: none.
+	Groups []netip.Addr
+
 	// MTU is the size in bytes of the largest packet sent, 68 to 65535, for
 	// IPv6 at least 1280: with less, IPv6 packets are dropped and counted. Default:
 	// what the conn says, else 1500.
@@ -164,6 +170,7 @@ const (
 	Idle            = flow.Idle
 	Evicted         = flow.Evicted
 	Limit           = flow.Limit
+	Memory          = flow.Memory
 	Policy          = flow.Policy
 	DialFailed      = flow.DialFailed
 	Undelivered     = flow.Undelivered
@@ -171,6 +178,8 @@ const (
 	Ended           = flow.Shutdown
 	ConnFailed      = flow.ConnFailed
 	Killed          = flow.Killed
+	PathLost        = flow.PathLost
+	Loop            = flow.Loop
 )
 
 // validate refuses what makes no sense; conn is what the Stack will run on.
@@ -185,6 +194,9 @@ func (c *Config) validate(caps l3conn.Caps) error {
 			return fmt.Errorf("stack: Config.Addrs[%d] is %v, must be an address that a host can have", i, p)
 		}
 		has6 = has6 || a.Is6()
+	}
+	if err := validateGroups(c.Groups); err != nil {
+		return err
 	}
 	for i, p := range c.Sources {
 		if !p.IsValid() || p.Addr().Is4In6() {
@@ -242,6 +254,7 @@ func (c *Config) resolve(conn l3conn.Conn) (Config, error) {
 	}
 	r.Addrs = append([]netip.Prefix(nil), r.Addrs...)
 	r.Sources = append([]netip.Prefix(nil), r.Sources...)
+	r.Groups = append([]netip.Addr(nil), r.Groups...)
 	var err error
 	if r.TCP, err = r.TCP.Resolved(); err != nil {
 		return Config{}, fmt.Errorf("stack: %w", err)

@@ -29,6 +29,7 @@ func (s *Stack) deliver(pkts []link.Packet) {
 	if s.shut {
 		return
 	}
+	s.budget.Tick(nanotime())
 	s.udp.table.BeginBatch()
 	for len(pkts) > 0 {
 		n := min(len(pkts), deliverBatch)
@@ -51,6 +52,8 @@ func (s *Stack) deliverSome(pkts []link.Packet) {
 			s.drops.Add(cause)
 			continue
 		case p.TTL <= 1 && s.icmp.expired(p):
+			continue
+		case len(s.cfg.Groups) > 0 && s.groups.HandlePacket(p):
 			continue
 		case cause == drop.UnknownProtocol && !(p.Fragment && s.raw.Wants(p)):
 			s.icmp.unknown(p)

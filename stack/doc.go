@@ -46,8 +46,9 @@
 // any other directed broadcast cannot be told from a host. UDP to many is dropped unless
 // udp.Config.Multicast gives it to Sockets, which cannot answer from such an address.
 // Pings to many are never answered, nor is anything else that was
-// sent to many reported. Groups are not joined: IGMP and MLD are dropped, because a conn
-// that carries multicast brings all of it. Each case is counted.
+// sent to many reported. Each case is counted. A conn that carries multicast mostly brings
+// all of it; for one behind which routers want to know who is a member there is
+// Config.Groups. Queries and reports of others are dropped and counted.
 //
 // # Fragments
 //

@@ -14,6 +14,7 @@ import (
 	"l3extract/internal/door"
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
+	"l3extract/internal/group"
 	"l3extract/internal/link"
 	"l3extract/internal/netstack"
 	"l3extract/internal/packet"
@@ -39,6 +40,7 @@ type Stack struct {
 	udp    udpSide
 	icmp   icmpSide
 	raw    *raw.Table
+	groups *group.Member
 
 	fragments reassembly
 
@@ -86,12 +88,13 @@ func New(conn l3conn.Conn, cfg *Config) (*Stack, error) {
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
-	s.door = door.New(door.Config{Sources: c.Sources, Own: c.Addrs, VerifyChecksums: true})
+	s.door = door.New(door.Config{Sources: c.Sources, Own: c.Addrs, VerifyChecksums: true, IGMP: len(c.Groups) > 0})
 	s.link = link.New(link.Config{Conn: conn, MTU: c.MTU, Drops: &s.drops, Granted: s.granted, Buffer: netstack.NewBuffer})
 	if d, ok := c.Resolver.(*dnsResolver); ok {
 		s.cfg.Resolver = d.bind(s)
 	}
 	s.icmp.init(s)
+	s.groups = s.newGroups()
 	s.raw = raw.NewTable(raw.Env{
 		Out: s.link, Drops: &s.drops, Budget: s.budget, MTU: c.MTU, Uint32: s.cfg.uint32(),
 		Source: func(to netip.Addr) (netip.Addr, error) { return s.local(netip.AddrPortFrom(to, 0)) },

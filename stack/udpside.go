@@ -15,7 +15,7 @@ type udpSide struct {
 func (s *Stack) initUDP() error {
 	env := udp.Env{
 		Out: s.link, Flows: s.flows, Drops: &s.drops, MTU: s.cfg.MTU,
-		Budget: s.budget, ToMany: s.door.ToMany, SourceKey: s.cfg.SourceKey,
+		Budget: s.budget, ToMany: s.door.ToMany, Joined: s.groups.Joined, SourceKey: s.cfg.SourceKey,
 		Now: s.cfg.Clock.Now,
 		AfterFunc: func(d time.Duration, f func()) func() bool {
 			return s.cfg.Clock.AfterFunc(d, f).Stop

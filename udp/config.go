@@ -160,7 +160,8 @@ type Config struct {
 	Admit func(src, dst netip.AddrPort) Verdict
 
 	// Multicast hands datagrams to multicast and broadcast addresses to
-	// Sockets like any others; nothing can be sent from such an address.
+	// Sockets like any others; nothing can be sent from such an address. Those
+	// to stack.Config.Groups are so always.
 	// Default: false, they are dropped and counted.
 	Multicast bool
 

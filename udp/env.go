@@ -51,6 +51,9 @@ type Env struct {
 	// ToMany tells multicast and broadcast addresses. Default: those that can be told
 	// without a netmask.
 	ToMany func(netip.Addr) bool
+	// Joined tells multicast addresses whose datagrams are taken whatever
+	// Config.Multicast says. Default: none.
+	Joined func(netip.Addr) bool
 	// Budget bounds the memory of the whole stack. Default: unlimited.
 	Budget *budget.Budget
 	// SourceKey tells sources apart. Default: /32 and /64.
@@ -79,6 +82,9 @@ func (e Env) defaults() Env {
 	}
 	if e.ToMany == nil {
 		e.ToMany = func(a netip.Addr) bool { return a.IsMulticast() || a == broadcast }
+	}
+	if e.Joined == nil {
+		e.Joined = func(netip.Addr) bool { return false }
 	}
 	if e.Now == nil {
 		e.Now = time.Now

@@ -104,7 +104,7 @@ func (t *Table) now() int64 { return int64(t.env.Now().Sub(t.start)) }
 // goroutine that reads the conn: it copies what it keeps and never waits.
 func (t *Table) HandlePacket(p *packet.Packet) {
 	src, dst := p.SrcAddrPort(), p.DstAddrPort()
-	if !t.cfg.Multicast && t.env.ToMany(dst.Addr()) {
+	if !t.cfg.Multicast && t.env.ToMany(dst.Addr()) && !t.env.Joined(dst.Addr()) {
 		t.env.Drops.Add(drop.Multicast)
 		return
 	}

@@ -142,6 +142,7 @@ func (s *socket) step(p *pump, patience bool) outcome {
 		}
 		return drained
 	}
+	s.rebind()
 	done, result := s.sendBatch(p, n, patience)
 	p.batch.Return(done)
 	return result

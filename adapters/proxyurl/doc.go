@@ -6,8 +6,8 @@
 //	socks4://[user@]host[:1080]           SOCKS4; socks4a:// passes names on
 //	http://[user:password@]host[:80]      CONNECT; https:// by TLS, port 443
 //	ss://method:password@host:port        Shadowsocks; or method:password in base64
-//	ssh://user[:password]@host[:22]       OpenSSH's direct-tcpip
-//	relay://[user:password@]host:port     gost's relay protocol
+//	ssh://user[:password]@host[:22]       an SSH server that forwards
+//	relay://[user:password@]host:port     gost's relay protocol, without datagrams
 //
 // A URL without a scheme is socks5. A path instead of host and port is a Unix socket,
 // socks5:///run/proxy, and /@name is one of Linux's abstract namespace. Several URLs
@@ -18,10 +18,11 @@
 // safe as %XX. So that they stand in no list of processes they may come from
 // elsewhere, by options in the query; a wrong one is an error, as is an unknown one:
 //
-//	user-file, password-file=PATH  socks, http, ssh, relay, ss: the first line of a file
-//	user-env, password-env=NAME    the same: an environment variable
-//	timeout=10s                    all but direct, reject: bounds a dial; 0 is none but the caller's
-//	udp=false                      socks5, ss, relay: carries no datagrams
+//	user-file, user-env=           where there is a user, but for ss: the first line of a
+//	                               file, or an environment variable
+//	password-file, password-env=   the same for the password
+//	timeout=10s                    all but direct, reject: bounds a dial; 0: only the caller does
+//	udp=false                      socks5, ss: carries no datagrams
 //	pipeline=true                  socks5: the handshake in one piece; see socks5.Dialer
 //	pool=16                        socks5: that many idle connections at most
 //	pool-idle=20s                  socks5: for that long
@@ -31,10 +32,10 @@
 //	ca-file=PATH                   https: certificates (PEM) to trust instead of the system's
 //	insecure=true                  https, ssh: whoever answers is believed to be the proxy
 //	key-file=PATH                  ssh: a private key
-//	passphrase-file, -env=         ssh: what the key is encrypted with
+//	passphrase-file, passphrase-env=  ssh: what the key is encrypted with
 //	known-hosts=PATH               ssh: instead of ~/.ssh/known_hosts
 //	fingerprint=SHA256:...         ssh: of the host key, instead of known hosts
-//	nodelay=false                  relay: do not wait for the answer (as in tun2socks)
+//	nodelay=true                   relay: for tun2socks' sake; we always wait for the answer
 //
 // Redact hides credentials in a URL. No error of this package or of what it makes
 // holds a password.

@@ -17,13 +17,16 @@ import (
 	"time"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/gostrelay"
 	"l3extract/adapters/httpconnect"
 	"l3extract/adapters/internal/fakeproxy"
 	"l3extract/adapters/internal/realproxy"
 	"l3extract/adapters/outbound"
 	"l3extract/adapters/reject"
+	"l3extract/adapters/shadowsocks"
 	"l3extract/adapters/socks4"
 	"l3extract/adapters/socks5"
+	"l3extract/adapters/sshtunnel"
 )
 
 // secrets are what no error may show.
@@ -70,7 +73,7 @@ func TestParse(t *testing.T) {
 		{"socks5://a%40b:c%2Fd@host#comment", &socks5.Dialer{Address: "host:1080", Username: "a@b", Password: "c/d"}, true},
 		{"socks5:///run/proxy.sock", &socks5.Dialer{Address: "/run/proxy.sock"}, true},
 		{"socks5:///@name", &socks5.Dialer{Address: "@name"}, true},
-		{"socks5://anna:s3cret@/run/x?udp=false", &socks5.Dialer{Address: "/run/x", Username: "anna", Password: "s3cret"}, false},
+		{"socks5://anna:s3cret@/run/x", &socks5.Dialer{Address: "/run/x", Username: "anna", Password: "s3cret"}, true},
 		{"socks5://h?pipeline=1&pool=16&pool-idle=5s&timeout=3s&announce=true",
 			&socks5.Dialer{Address: "h:1080", Pipeline: true, Pool: 16, PoolIdle: 5 * time.Second, Timeout: 3 * time.Second, Announce: true}, true},
 		{"socks5://h?timeout=0", &socks5.Dialer{Address: "h:1080", Timeout: -1}, true},
@@ -81,6 +84,7 @@ func TestParse(t *testing.T) {
 		{"http://host", &httpconnect.Dialer{Address: "host:80"}, false},
 		{"http:///run/x", &httpconnect.Dialer{Address: "/run/x"}, false},
 		{"http://anna:s3cret@host:3128/", &httpconnect.Dialer{Address: "host:3128", Username: "anna", Password: "s3cret"}, false},
+		{"relay://anna:s3cret@host:1?nodelay=true", &gostrelay.Dialer{Address: "host:1", Username: "anna", Password: "s3cret"}, false},
 	} {
 		o, err := Parse(tc.raw, Base{Dialer: base, LookupEnv: env})
 		if err != nil {
@@ -96,6 +100,8 @@ func TestParse(t *testing.T) {
 		case *socks4.Dialer:
 			d.Dialer = nil
 		case *httpconnect.Dialer:
+			d.Dialer = nil
+		case *gostrelay.Dialer:
 			d.Dialer = nil
 		}
 		if !reflect.DeepEqual(o.Dialer, tc.want) {
@@ -120,6 +126,81 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseShadowsocks: the three ways to write one.
+func TestParseShadowsocks(t *testing.T) {
+	for _, raw := range []string{
+		"ss://aes-128-gcm:s3cret%2F@host:8388",
+		"ss://YWVzLTEyOC1nY206czNjcmV0Lw@host:8388",
+		"ss://YWVzLTEyOC1nY206czNjcmV0Lw==@host:8388/#name",
+		"ss://YWVzLTEyOC1nY206czNjcmV0Lw%3D%3D@host:8388",
+		"ss://YWVzLTEyOC1nY206czNjcmV0L0Bob3N0OjgzODg=#a%20name",
+	} {
+		o, err := Parse(raw, Base{})
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		d := o.Dialer.(*shadowsocks.Dialer)
+		if d.Address != "host:8388" || d.Method != "aes-128-gcm" || d.Password != "s3cret/" || o.PacketListener != outbound.PacketListener(d) {
+			t.Errorf("%s: %s %s %s", raw, d.Address, d.Method, d.Password)
+		}
+		if strings.Contains(o.String(), "YWVz") || strings.Contains(o.String(), "s3cret") {
+			t.Errorf("%s prints %s", raw, o)
+		}
+	}
+	o, err := Parse("ss://aes-128-gcm@host:1?password-env=PW&udp=false", Base{LookupEnv: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := o.Dialer.(outbound.PacketListener); ok || o.PacketListener != nil {
+		t.Errorf("a %T carries datagrams", o.Dialer)
+	}
+}
+
+// TestNoDatagrams: what is to carry none is no PacketListener, whomever one asks, but
+// can still be early.
+func TestNoDatagrams(t *testing.T) {
+	for raw, early := range map[string]bool{
+		"socks5://h?udp=false": true, "http://h socks5://h": true, "ss://aes-128-gcm:s3cret@h:1?udp=false": false, "ssh://a:b@h?insecure=1 ss://aes-128-gcm:s3cret@h:1": false,
+	} {
+		o, err := Parse(raw, Base{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := o.Dialer.(outbound.PacketListener); ok || o.PacketListener != nil {
+			t.Errorf("%s: a %T carries datagrams", raw, o.Dialer)
+		}
+		if _, ok := o.Dialer.(outbound.EarlyDialer); ok != early {
+			t.Errorf("%s: early is %v", raw, ok)
+		}
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestParseSSH: over a real server, by a key in a file, behind another proxy.
+func TestParseSSH(t *testing.T) {
+	s := realproxy.NewSSHD(t)
+	raw := "socks5://" + realproxy.Microsocks(t, "", "") + " ssh://" + s.User + "@" + s.Address + "?key-file=" + s.Key + "&known-hosts=" + s.KnownHosts
+	o, err := Parse(raw, Base{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := o.Dialer.(*sshtunnel.Dialer); !ok || o.PacketListener != nil {
+		t.Errorf("a %T", o.Dialer)
+	}
+	c, err := o.Dialer.DialContext(fakeproxy.Soon(t), "tcp", realproxy.Echo(t, "127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fakeproxy.WantEcho(t, c)
+	_ = c.Close()
+	if err := o.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestParseErrors: each is one line that says what and where, and no secret.
 func TestParseErrors(t *testing.T) {
 	dir := t.TempDir()
@@ -128,6 +209,10 @@ func TestParseErrors(t *testing.T) {
 		if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	garbage := filepath.Join(dir, "garbage")
+	if err := os.WriteFile(garbage, []byte("s3cret hunter2"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for _, tc := range []struct{ raw, want string }{
 		{"", "nothing"},
@@ -166,6 +251,21 @@ func TestParseErrors(t *testing.T) {
 		{"socks4://anna:s3cret@h", "no password"},
 		{"http://h?udp=false", `no option "udp"`},
 		{"https://h?ca-file=" + large, "bytes"},
+		{"ss://aes-128-gcm:s3cret@h", "no port"},
+		{"ss://rc4-md5:s3cret@h:1", "no such method"},
+		{"ss://2022-blake3-aes-128-gcm:s3cret@h:1", "2022"},
+		{"ss://h:1", "no password"},
+		{"ss://czNjcmV0", "no port"},
+		{"ss://aes-128-gcm:s3cret@h:1?plugin=obfs-local", "plugins"},
+		{"ssh://h", "no user name"},
+		{"ssh://anna@h", "neither"},
+		{"ssh://anna:s3cret@h?known-hosts=" + dir + "/none", "no such file"},
+		{"ssh://anna:s3cret@h?fingerprint=MD5:00", "SHA256"},
+		{"ssh://anna@h?insecure=1&key-file=" + large, "bytes"},
+		{"ssh://anna@h?insecure=1&key-file=" + garbage, "private key"},
+		{"ssh://anna@h?insecure=1&passphrase-env=PW&key-file=" + garbage, "passphrase"},
+		{"relay://h", "no port"},
+		{"relay://h:1?udp=false", "no option"},
 	} {
 		o, err := Parse(tc.raw, Base{LookupEnv: env})
 		if err == nil {
@@ -233,6 +333,7 @@ func TestDialErrors(t *testing.T) {
 
 var schemesWithPassword = []struct{ name, user, options string }{
 	{"socks5", "anna", ""}, {"socks5", "anna", "&pipeline=true"}, {"http", "anna", ""}, {"https", "anna", "&insecure=true"},
+	{"ss", "aes-128-gcm", ""}, {"ssh", "anna", "&insecure=true"}, {"relay", "anna", ""},
 }
 
 // TestChain: through one real proxy to another, and the end of one says which.

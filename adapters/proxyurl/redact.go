@@ -72,8 +72,8 @@ func secret(key string) bool { return !slices.Contains(optionNames, key) }
 
 // optionNames are all options of all schemes. None of them has a secret value.
 var optionNames = []string{
-	"announce", "answer", "ca-file", "insecure",
-	"password-env", "password-file", "pipeline", "pool", "pool-idle",
+	"announce", "answer", "ca-file", "fingerprint", "insecure", "key-file", "known-hosts", "nodelay",
+	"passphrase-env", "passphrase-file", "password-env", "password-file", "pipeline", "pool", "pool-idle",
 	"sni", "timeout", "udp", "user-env", "user-file",
 }
 

@@ -44,7 +44,7 @@ func FuzzRedact(f *testing.F) {
 	f.Add("", "/?#%zz")
 	f.Add("%", "\x00\n")
 	f.Fuzz(func(t *testing.T, user, password string) {
-		if strings.Contains(user+password, "://") {
+		if strings.Contains(user+":"+password, "://") {
 			return // a space and a scheme begin another URL
 		}
 		for _, scheme := range []string{"", "socks5://", "http://", "ss://", "ssh://", "relay://", "nonsense://", "a b://"} {

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 
+	"l3extract/adapters/gostrelay"
 	"l3extract/adapters/httpconnect"
 	"l3extract/adapters/outbound"
 	"l3extract/adapters/reject"
+	"l3extract/adapters/shadowsocks"
 	"l3extract/adapters/socks4"
 	"l3extract/adapters/socks5"
+	"l3extract/adapters/sshtunnel"
 )
 
 // build makes h what o dials with. behind tells that there is a proxy before it.
@@ -32,6 +35,12 @@ func (h *hop) build(o *Outbound, behind bool) error {
 		h.socks4(o)
 	case "http", "https":
 		h.http(o)
+	case "ss":
+		h.shadowsocks(o)
+	case "ssh":
+		h.ssh(o)
+	case "relay":
+		h.relay(o)
 	default:
 		return fmt.Errorf("there is no scheme %q; there are direct, reject, socks5, socks4, socks4a, http, https, ss, ssh, relay", h.scheme)
 	}
@@ -69,15 +78,26 @@ func (h *hop) socks5(o *Outbound) {
 	o.use(h, d, d, d.Close)
 }
 
-// use makes d what o dials with; packets only if the way to it carries any.
+// use makes d what o dials with; packets only if the way to it carries any. A Dialer
+// that carries none is no PacketListener, for those who ask it.
 func (o *Outbound) use(h *hop, d outbound.Dialer, packets outbound.PacketListener, close func() error) {
 	o.Dialer, o.PacketListener = d, nil
 	if packets != nil && h.bool("udp", true) && h.packets != nil {
 		o.PacketListener = packets
+	} else if _, ok := d.(outbound.PacketListener); ok {
+		o.Dialer = streams(d)
 	}
 	if close != nil {
 		o.closers = append(o.closers, close)
 	}
+}
+
+// streams hides that d is a PacketListener.
+func streams(d outbound.Dialer) outbound.Dialer {
+	if early, ok := d.(outbound.EarlyDialer); ok {
+		return &struct{ outbound.EarlyDialer }{early}
+	}
+	return &struct{ outbound.Dialer }{d}
 }
 
 func (h *hop) socks4(o *Outbound) {
@@ -123,5 +143,53 @@ func pool(pem []byte) (*x509.CertPool, error) {
 	return p, nil
 }
 
-// plainShadowsocks is what a Shadowsocks URL is without base64.
-func plainShadowsocks(raw string) string { return raw }
+func (h *hop) shadowsocks(o *Outbound) {
+	d := &shadowsocks.Dialer{
+		Address: h.address(""), Method: h.user, Password: h.credential("password", h.password),
+		Dialer: h.dialer, PacketListener: h.packets, Lookup: h.lookup, Timeout: h.duration("timeout"),
+	}
+	for _, plugin := range []string{"plugin", "obfs", "obfs-host"} {
+		if h.values.Has(plugin) {
+			h.fail("option %s: plugins are not supported", plugin)
+		}
+	}
+	if err := d.Check(); err != nil {
+		h.fail("%w", err)
+	}
+	packets := outbound.PacketListener(d)
+	if h.path != "" {
+		packets = nil
+	}
+	o.use(h, d, packets, nil)
+}
+
+func (h *hop) ssh(o *Outbound) {
+	d := &sshtunnel.Dialer{
+		Address: h.address("22"), User: h.credential("user", h.user), Password: h.credential("password", h.password),
+		PrivateKey: h.file("key-file"), Passphrase: h.credential("passphrase", ""),
+		Fingerprint: h.text("fingerprint"), Insecure: h.bool("insecure", false),
+		Dialer: h.dialer, Timeout: h.duration("timeout"),
+	}
+	if hosts := h.text("known-hosts"); hosts != "" {
+		d.KnownHosts = []string{hosts}
+	}
+	if h.err == nil {
+		if err := d.Check(); err != nil {
+			h.fail("%w", err)
+		}
+	}
+	o.use(h, d, nil, d.Close)
+}
+
+func (h *hop) relay(o *Outbound) {
+	d := &gostrelay.Dialer{
+		Address:  h.address(""),
+		Username: h.credential("user", h.user), Password: h.credential("password", h.password),
+		Dialer: h.dialer, Timeout: h.duration("timeout"),
+	}
+	h.bool("nodelay", true)
+	if len(d.Username) > 255 || len(d.Password) > 255 {
+		h.fail("the user name and the password have at most 255 bytes each")
+	}
+	o.use(h, d, nil, nil)
+}

@@ -1,6 +1,8 @@
 package shadowsocks
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net"
 
@@ -15,7 +17,45 @@ type conn struct {
 }
 
 func newConn(c net.Conn, key *shadowsocks.EncryptionKey) *conn {
-	return &conn{Conn: c, r: shadowsocks.NewReader(c, key), w: shadowsocks.NewWriter(c, key)}
+	in := &mirror{r: c}
+	w := shadowsocks.NewWriter(c, key)
+	w.SetSaltGenerator(in)
+	return &conn{Conn: c, r: shadowsocks.NewReader(in, key), w: w}
+}
+
+// mirror finds out when a server, or somebody in between, sends our own words back:
+// with the same salt in front they can be decrypted.
+type mirror struct {
+	r    io.Reader
+	salt []byte // that was sent, before anything is read
+	seen int    // so much of it has come back
+	done bool   // it has not
+}
+
+// GetSalt implements shadowsocks.SaltGenerator.
+func (m *mirror) GetSalt(salt []byte) error {
+	if err := shadowsocks.RandomSaltGenerator.GetSalt(salt); err != nil {
+		return err
+	}
+	m.salt = bytes.Clone(salt)
+	return nil
+}
+
+var errMirror = errors.New("the server sends back what it was sent")
+
+func (m *mirror) Read(b []byte) (int, error) {
+	n, err := m.r.Read(b)
+	for i := 0; i < n && !m.done; i++ {
+		switch {
+		case b[i] != m.salt[m.seen]:
+			m.done, m.salt = true, nil
+		case m.seen+1 == len(m.salt):
+			return 0, errMirror
+		default:
+			m.seen++
+		}
+	}
+	return n, err
 }
 
 // Read decrypts. What cannot be decrypted is an error, and so is an end within a

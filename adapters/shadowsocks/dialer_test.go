@@ -84,6 +84,9 @@ func udp(t *testing.T, d *Dialer) {
 			if _, err := pc.WriteTo([]byte(to.String()), to); err != nil {
 				t.Fatal(err)
 			}
+			if err := pc.(outbound.PacketWaiter).WaitRead(); err != nil {
+				t.Fatal(err)
+			}
 			b := make([]byte, room)
 			n, from, err := pc.ReadFrom(b)
 			if err != nil || string(b[:n]) != to.String() {
@@ -138,6 +141,19 @@ func TestLies(t *testing.T) {
 			t.Errorf("%d bytes: %d, %v, want %v", len(tc.answer), n, err, tc.want)
 		}
 		_ = c.Close()
+	}
+}
+
+// TestMirror: a server that sends back what it is sent has not the key.
+func TestMirror(t *testing.T) {
+	d := &Dialer{Method: "aes-128-gcm", Password: "s3cret", Address: fakeproxy.Serve(t, func(c *net.TCPConn) { fakeproxy.Echo(c) })}
+	c, err := d.DialContext(fakeproxy.Soon(t), "tcp", "192.0.2.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n, err := c.Read(make([]byte, 100)); n != 0 || !errors.Is(err, errMirror) {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }
 

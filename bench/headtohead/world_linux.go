@@ -53,6 +53,7 @@ func newWorld(mtu int, limit time.Duration) (*world, error) {
 			"addr add 10.98.0.2/24 dev in",
 			w.up("in"),
 			"route add local "+serverNet+"0/24 dev lo",
+			fmt.Sprintf("route add blackhole %s%d/28 table local", serverNet, deadFirst), // nobody answers there
 			"route add default via 10.98.0.1",
 		),
 		w.client.ip("link set lo up"),

@@ -20,6 +20,9 @@ type Config struct {
 	// VerifyChecksums has every checksum verified. Leave it out for a conn that
 	// vouches for its packets. Default: they are not verified.
 	VerifyChecksums bool
+	// IGMP lets that protocol's packets to multicast groups in, as of an unknown
+	// protocol. Default: they are dropped like any to many but datagrams.
+	IGMP bool
 }
 
 // A Door is the check at the way in. It is fixed once made: any number of
@@ -30,6 +33,7 @@ type Door struct {
 	broadcasts []netip.Addr // of own subnets
 	all        bool         // every source
 	verify     bool
+	igmp       bool
 }
 
 // New returns the door that cfg describes. Prefixes that are not valid are ignored;
@@ -39,6 +43,7 @@ func New(cfg Config) *Door {
 		sources: newRanges(cfg.Sources),
 		all:     len(cfg.Sources) == 0,
 		verify:  cfg.VerifyChecksums,
+		igmp:    cfg.IGMP,
 	}
 	for _, p := range cfg.Own {
 		p, ok := unmap(p)
@@ -77,7 +82,8 @@ func (d *Door) check(p *packet.Packet, b []byte, verify bool) drop.Cause {
 		return drop.ForeignSource
 	}
 	// Only datagrams have a meaning for many: a connection has two ends.
-	if p.Proto != packet.UDP && p.Proto != packet.ICMPv4 && p.Proto != packet.ICMPv6 && d.ToMany(p.Dst) {
+	igmp := d.igmp && p.Proto == protoIGMP && p.Version == 4
+	if p.Proto != packet.UDP && p.Proto != packet.ICMPv4 && p.Proto != packet.ICMPv6 && !igmp && d.ToMany(p.Dst) {
 		return drop.Multicast
 	}
 	if verify && !p.ChecksumOK() {
@@ -94,6 +100,9 @@ func (d *Door) check(p *packet.Packet, b []byte, verify bool) drop.Cause {
 func (d *Door) ToMany(a netip.Addr) bool {
 	return a.IsMulticast() || a == broadcast4 || slices.Contains(d.broadcasts, a)
 }
+
+// protoIGMP is RFC 2236's among IP's protocols.
+const protoIGMP = 2
 
 var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
