@@ -56,6 +56,7 @@ func cable(t *testing.T, here *netns) (gateway *netns) {
 		"addr add 198.51.100.1/32 dev lo", "addr add 2001:db8:2::1/128 dev lo nodad")
 	here.ip("addr add 192.0.2.2/24 dev lan0", "addr add 2001:db8:1::2/64 dev lan0 nodad", "link set lan0 up",
 		"route add default via "+gw4, "route add default via "+gw6)
+	here.awaitIPv6()
 	return gateway
 }
 

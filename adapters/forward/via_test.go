@@ -179,3 +179,24 @@ func TestRebind(t *testing.T) {
 		})
 	}
 }
+
+// TestRebindPings: pings go on by a new socket when theirs has lost its way.
+func TestRebindPings(t *testing.T) {
+	needPings(t)
+	var opened atomic.Int32
+	r := newRig(t, &Server{PingListener: pingListenFunc(func(network string) (net.PacketConn, error) {
+		opened.Add(1)
+		return new(direct.Dialer).ListenPing(t.Context(), network)
+	})}, stack.Config{})
+	const front = "198.51.100.7"
+	r.front(front+":0", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	p := r.prober(t, false)
+	for i, lost := range []bool{false, true, false} {
+		r.fwd.EndVia(func(netip.Addr, int) bool { return lost })
+		p.ping(front, uint16(i), "x")
+		p.wantPong(front, uint16(i), "x")
+	}
+	if n := opened.Load(); n != 2 {
+		t.Errorf("%d sockets were opened, want one, and another when that was lost", n)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,8 +16,15 @@ import (
 const programName = "wgserver (test)"
 
 func TestMain(m *testing.M) {
-	if os.Args[0] == programName {
+	switch os.Args[0] {
+	case programName:
 		main()
+	case flooderName:
+		if err := flood(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	leak.Main(m)
 }

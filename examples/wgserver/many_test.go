@@ -2,18 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 var (
 	manyPeers  = flag.Int("peers", 100, "peers that TestManyPeers has")
-	manyRounds = flag.Int("rounds", 3, "pages that each of them fetches, quiet and beside a flood")
+	manyRounds = flag.Int("rounds", 1, "pages that each of them fetches, quiet and beside a flood")
 )
 
 // TestManyPeers has a hundred peers fetch pages by turns: alone, beside a peer that
@@ -73,11 +79,15 @@ func TestManyPeers(t *testing.T) {
 	}
 }
 
-// flooder is a peer that floods its server.
+// flooder is a peer that floods its server, from a process of its own: in this one it
+// would not only take a processor, as it may, but turns of the same scheduler.
 type flooder struct {
-	*client
-	r *rig
+	r    *rig
+	args []string
 }
+
+// flooderName is the name under which the test binary is a flooder.
+const flooderName = "flooder (test)"
 
 func newFlooder(t *testing.T, r *rig, peer int) *flooder {
 	t.Helper()
@@ -87,33 +97,71 @@ func newFlooder(t *testing.T, r *rig, peer int) *flooder {
 	}
 	t.Cleanup(func() { sink.Close() })
 	r.sink.Store(sink.LocalAddr())
-	return &flooder{r.peer(t, peer), r}
+	server, err := publicKey(r.cfg.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &flooder{r, []string{flooderName, r.keys[peer].String(), server.String(), address(peer).String(), fmt.Sprint(r.port()), r.web}}
 }
 
 // start floods until stop, which returns the packets per second that came.
 func (f *flooder) start(t *testing.T) (stop func() float64) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	var flood sync.WaitGroup
-	flood.Go(func() { // ends with ctx; awaited by stop
-		pc, err := f.stack.DialContext(ctx, "udp", f.r.web)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer pc.Close()
-		p := make([]byte, 1200)
-		for ctx.Err() == nil {
-			_, _ = pc.Write(p) // what finds a full queue is lost
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := &exec.Cmd{Path: self, Args: f.args, Stderr: os.Stderr, Env: append(os.Environ(), "GORACE=atexit_sleep_ms=1")}
+	alive, err := cmd.StdinPipe() // it ends with us
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceFunc(func() {
+		alive.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the flooder: %v", err)
 		}
 	})
+	t.Cleanup(end)
 	before := f.r.counts.packets.Load()
 	eventually(t, "the flood", func() bool { return f.r.counts.packets.Load() > before+1000 })
 	began, before := time.Now(), f.r.counts.packets.Load()
 	return func() float64 {
 		rate := float64(f.r.counts.packets.Load()-before) / time.Since(began).Seconds()
-		cancel()
-		flood.Wait()
+		end()
 		return rate
 	}
+}
+
+// flood is the main function of a flooder: it floods until standard input ends.
+func flood(args []string) error {
+	private, err := parseKey(args[0])
+	server, err2 := parseKey(args[1])
+	addr, err3 := netip.ParseAddr(args[2])
+	port, err4 := parseNumber[uint16](args[3], 16)
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		return err
+	}
+	c, stop, err := startClient(private, server, addr, port)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	pc, err := c.stack.DialContext(context.Background(), "udp", args[4])
+	if err != nil {
+		return err
+	}
+	defer pc.Close()
+	var over atomic.Bool
+	go func() { // ends with standard input
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		over.Store(true)
+	}()
+	for p := make([]byte, 1200); !over.Load(); {
+		_, _ = pc.Write(p) // what finds a full queue is lost
+	}
+	return nil
 }

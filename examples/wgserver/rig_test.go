@@ -140,33 +140,43 @@ type client struct {
 // newClient starts a client with this key and address, for a server with that key.
 func (r *rig) newClient(t testing.TB, private, server key, addr netip.Addr) *client {
 	t.Helper()
-	end, tunnel := wgtun.Pair(&wgtun.Config{Batch: 16})
-	c := &client{bind: new(plainBind)}
-	var err error
-	if c.stack, err = stack.New(end, &stack.Config{Addrs: []netip.Prefix{netip.PrefixFrom(addr, 32)}}); err != nil {
+	c, stop, err := startClient(private, server, addr, r.port())
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(stop)
+	return c
+}
+
+// startClient starts a client of the server on this port.
+func startClient(private, server key, addr netip.Addr, port uint16) (c *client, stop func(), err error) {
+	end, tunnel := wgtun.Pair(&wgtun.Config{Batch: 16})
+	c = &client{bind: new(plainBind)}
+	if c.stack, err = stack.New(end, &stack.Config{Addrs: []netip.Prefix{netip.PrefixFrom(addr, 32)}}); err != nil {
+		return nil, nil, err
+	}
 	var running sync.WaitGroup
-	running.Go(func() { _ = c.stack.Run(context.Background()) }) // awaited when the test ends
+	running.Go(func() { _ = c.stack.Run(context.Background()) }) // awaited by stop
 	c.device = device.NewDevice(tunnel, c.bind, device.NewLogger(device.LogLevelSilent, ""))
 	transport := &http.Transport{DialContext: c.stack.DialContext, DisableKeepAlives: true}
 	c.http = &http.Client{Transport: transport, Timeout: patience}
-	t.Cleanup(func() {
+	stop = func() {
 		transport.CloseIdleConnections()
 		_ = c.stack.Close()
 		running.Wait()
 		c.device.Close()
-	})
+	}
 	cfg := &config{private: private, peers: []peerConfig{{
-		public: server, allowed: everything, endpoint: fmt.Sprintf("127.0.0.1:%d", r.port()),
+		public: server, allowed: everything, endpoint: fmt.Sprintf("127.0.0.1:%d", port),
 	}}}
 	if err = c.device.IpcSet(cfg.device()); err == nil {
 		err = c.device.Up()
 	}
 	if err != nil {
-		t.Fatal(err)
+		stop()
+		return nil, nil, err
 	}
-	return c
+	return c, stop, nil
 }
 
 // peer is the client whose key is that of peer i.
