@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/semaphore"
 
 	"l3extract/adapters/direct"
 	"l3extract/adapters/outbound"
@@ -22,6 +24,15 @@ const (
 	maxIdleSockets  = 16
 	socketIdle      = 10 * time.Second
 	socketExchanges = 32
+
+	// So many sockets are open at most; further exchanges wait for one. Over a proxy each
+	// is an association there.
+	maxSockets      = 256
+	maxAssociations = 32
+
+	// noUDPTime is how long a proxy that has said that it carries no datagrams is not
+	// asked to again.
+	noUDPTime = time.Minute
 )
 
 // resend is when a query that is not answered is sent again: the client that asks again
@@ -31,7 +42,9 @@ var resend = [...]time.Duration{800 * time.Millisecond, 1600 * time.Millisecond}
 // packets is an upstream over UDP.
 type packets struct {
 	*target
-	fallback *streams // for what is truncated
+	fallback *streams            // for what is truncated
+	places   *semaphore.Weighted // of sockets in use
+	noUDP    atomic.Int64        // until this time, in ns, it is not tried
 	stats    upstreamCounters
 
 	mu     sync.Mutex
@@ -50,7 +63,15 @@ type socket struct {
 	reap *time.Timer // while it is idle
 }
 
-func newPackets(t *target) *packets { return &packets{target: t, fallback: newStreams(t, nil)} }
+func newPackets(t *target) *packets {
+	u := &packets{target: t, fallback: newStreams(t, nil)}
+	n := int64(maxAssociations)
+	if _, ok := t.options.PacketListener.(*direct.Dialer); ok {
+		n = maxSockets
+	}
+	u.places = semaphore.NewWeighted(n)
+	return u
+}
 
 func (u *packets) String() string { return "udp://" + u.target.String() }
 
@@ -63,11 +84,12 @@ func (u *packets) account() []UpstreamStats {
 }
 
 func (u *packets) Exchange(ctx context.Context, query []byte) (response []byte, err error) {
-	if u.options.PacketListener == nil {
+	if u.options.PacketListener == nil || time.Now().UnixNano() < u.noUDP.Load() {
 		return u.fallback.Exchange(ctx, query)
 	}
 	response, err = u.exchange(ctx, query)
 	if errors.Is(err, errors.ErrUnsupported) { // a proxy that carries no datagrams, as it turns out
+		u.noUDP.Store(time.Now().Add(noUDPTime).UnixNano())
 		return u.fallback.Exchange(ctx, query)
 	}
 	u.stats.ended(err)
@@ -80,6 +102,10 @@ func (u *packets) Exchange(ctx context.Context, query []byte) (response []byte, 
 func (u *packets) exchange(ctx context.Context, query []byte) ([]byte, error) {
 	ctx, cancel := u.options.within(ctx)
 	defer cancel()
+	if u.places.Acquire(ctx, 1) != nil {
+		return nil, ended(ctx, u.target)
+	}
+	defer u.places.Release(1)
 	s, err := u.take(ctx)
 	if err != nil {
 		return nil, err
