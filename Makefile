@@ -13,7 +13,7 @@ ARCHIVES := $(foreach t,$(TARGETS),dist/tun2socks_$(t).$(if $(filter windows_%,$
 
 # One static binary: no C, no path of this machine, and the commit in -version.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=true -ldflags "-s -w"
-DOCS := LICENSE THIRD_PARTY_NOTICES examples/tun2socks/README.md examples/tun2socks/tun2socks.yaml examples/tun2socks/tun2socks.service
+DOCS := LICENSE THIRD_PARTY_NOTICES examples/tun2socks/README.md examples/tun2socks/ROUTES.md examples/tun2socks/tun2socks.yaml examples/tun2socks/tun2socks.service
 SOURCES := $(shell git ls-files '*.go' go.mod go.sum) $(DOCS)
 WHEN := $(shell git log -1 --format=%cI)
 
@@ -29,7 +29,7 @@ release: $(ARCHIVES)
 # tun2socks_OS_ARCH: armv7 is GOARCH=arm with GOARM=7; what has no floating point is built for that.
 dist/tun2socks_%: $(SOURCES)
 	@mkdir -p dist
-	os=$(word 1,$(subst _, ,$*)); arch=$(basename $(basename $(word 2,$(subst _, ,$*)))); dir=dist/$$os-$$arch/tun2socks; \
+	@os=$(word 1,$(subst _, ,$*)); arch=$(basename $(basename $(word 2,$(subst _, ,$*)))); dir=dist/$$os-$$arch/tun2socks; \
 	rm -rf $$dir && mkdir -p $$dir && cp $(DOCS) $$dir/ && \
 	GOOS=$$os GOARCH=$${arch%v7} GOARM=7 GOMIPS=softfloat $(BUILD) \
 		-o $$dir/tun2socks$$([ $$os != windows ] || echo .exe) ./examples/tun2socks && \
