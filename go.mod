@@ -7,6 +7,7 @@ require (
 	github.com/Jigsaw-Code/outline-sdk v0.0.19
 	github.com/charmbracelet/x/ansi v0.11.9
 	github.com/charmbracelet/x/term v0.2.2
+	github.com/coder/websocket v1.8.15
 	github.com/coreos/go-systemd/v22 v22.6.0
 	github.com/go-gost/relay v0.5.0
 	github.com/goccy/go-yaml v1.19.2

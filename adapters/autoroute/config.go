@@ -52,8 +52,9 @@ type Config struct {
 	// tunnel before these are asked.
 	NoDNS bool
 
-	// NoLAN leads what main has a route of its own for into the tunnel, too. Default: it
-	// stays reachable as it is. Routes wider than /8 (IPv6: /4) count as default routes.
+	// NoLAN leads what main has a route of its own for into the tunnel, too, and multicast
+	// and broadcast. Default: they go as without us. Routes wider than /8 (IPv6: /4) count
+	// as default routes.
 	NoLAN bool
 
 	// Inbound keeps TCP connections that come in from beyond the LAN, such as the SSH

@@ -13,6 +13,7 @@
 //	DNS (ports 53 and 853, UDP and TCP)      into the tunnel, also to a resolver on the LAN
 //	excluded destinations                    as the host routes without us
 //	what main has a route of its own for     by that: the LAN stays reachable
+//	multicast, broadcast                     as the host routes without us
 //	everything else                          into the tunnel
 //
 // Both families are always taken. One that the tunnel has no address for is

@@ -26,7 +26,8 @@ import (
 	"l3extract/stack"
 )
 
-// asHost makes a test its own child, whose network namespace is the host.
+// asHost makes a test its own child, whose network namespace is the host. It names a
+// directory of the parent's.
 const asHost = "AUTOROUTE_TEST_HOST"
 
 // inHost runs f in a process of its own, in a fresh namespace; its parent gets false.
@@ -39,7 +40,7 @@ func inHost(t *testing.T) bool {
 		t.Skip("needs root, to make a network namespace")
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), asHost+"=1")
+	cmd.Env = append(os.Environ(), asHost+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "SKIP") {
 		t.Errorf("%v\n%s", err, out)
@@ -55,6 +56,7 @@ func cable(t *testing.T, here *netns) (gateway *netns) {
 		"addr add 198.51.100.1/32 dev lo", "addr add 2001:db8:2::1/128 dev lo nodad")
 	here.ip("addr add 192.0.2.2/24 dev lan0", "addr add 2001:db8:1::2/64 dev lan0 nodad", "link set lan0 up",
 		"route add default via "+gw4, "route add default via "+gw6)
+	here.awaitIPv6()
 	return gateway
 }
 

@@ -116,12 +116,18 @@ func newHost(t testing.TB) (host, gateway *netns) {
 		"addr add 198.51.100.1/32 dev lo", "addr add 2001:db8:2::1/128 dev lo nodad")
 	host.ip("addr add 192.0.2.2/24 dev lan0", "addr add 2001:db8:1::2/64 dev lan0 nodad", "link set lan0 up",
 		"route add default via "+gw4, "route add default via "+gw6)
-	for end := time.Now().Add(patience); host.way("2001:db8:1::2") != "lo"; { // the kernel takes its time
+	host.awaitIPv6()
+	return host, gateway
+}
+
+// awaitIPv6 waits for the host's IPv6 address, for which the kernel takes its time.
+func (n *netns) awaitIPv6() {
+	n.t.Helper()
+	for end := time.Now().Add(patience); n.way("2001:db8:1::2") != "lo"; {
 		if time.Now().After(end) {
-			t.Fatal("the host's IPv6 address does not become usable")
+			n.t.Fatal("the host's IPv6 address does not become usable")
 		}
 	}
-	return host, gateway
 }
 
 // open opens a TUN in the namespace.

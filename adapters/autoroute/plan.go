@@ -96,6 +96,9 @@ func (c *Config) family(v6 bool) []rule {
 	}
 	if !c.NoLAN {
 		rules = append(rules, at(atLAN, rule{action: lookup, table: tableMain, narrow: true, suppress: widest(v6)}))
+		for _, p := range toAll(v6) {
+			rules = append(rules, at(atLAN, rule{action: jump, target: end, to: p}))
+		}
 	}
 	if !c.NoDNS {
 		for _, proto := range []int{protoUDP, protoTCP} {
@@ -168,6 +171,15 @@ func bound(v6 bool) []netip.Prefix {
 		return []netip.Prefix{{}}
 	}
 	return []netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")}
+}
+
+// toAll are the destinations that stand for many on the LAN, for which main mostly has no
+// route but the default. IPv6's are in the table that comes before all.
+func toAll(v6 bool) []netip.Prefix {
+	if v6 {
+		return nil
+	}
+	return []netip.Prefix{netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32")}
 }
 
 // widest is how long a route's prefix may be to count as a default route: some split

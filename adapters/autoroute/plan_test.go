@@ -56,7 +56,7 @@ func TestRules(t *testing.T) {
 		"default": {
 			Config{},
 			[]string{mark, "2 proto 17 port 53 table 27700", "2 proto 17 port 853 table 27700", "2 proto 6 port 53 table 27700",
-				"2 proto 6 port 853 table 27700", "5 table 254 but 7", "9 table 27699", "15 nop"},
+				"2 proto 6 port 853 table 27700", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 nop"},
 			[]string{mark, "2 proto 17 port 53 table 27700", "2 proto 17 port 853 table 27700", "2 proto 6 port 53 table 27700",
 				"2 proto 6 port 853 table 27700", "5 table 254 but 3", "9 table 27699", "15 nop"},
 		},
@@ -67,18 +67,18 @@ func TestRules(t *testing.T) {
 		},
 		"IPv4 only": {
 			Config{Addrs: prefixes("10.0.0.1/32"), NoDNS: true},
-			[]string{mark, "5 table 254 but 7", "9 table 27699", "15 nop"},
+			[]string{mark, "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 nop"},
 			[]string{mark, "5 table 254 but 3", "9 table 27699", "10 refuse", "15 nop"},
 		},
 		"users": {
 			Config{IncludeUIDs: []UIDRange{{1, 2}, {4, 4}}, ExcludeUIDs: []UIDRange{{2, 2}}, NoDNS: true, Strict: true},
-			[]string{mark, "1 local uid 2 end", "5 table 254 but 7", "9 local uid 1-2 table 27699", "9 local uid 4 table 27699",
+			[]string{mark, "1 local uid 2 end", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 local uid 1-2 table 27699", "9 local uid 4 table 27699",
 				"10 local uid 1-2 refuse", "10 local uid 4 refuse", "15 nop"},
 			nil,
 		},
 		"destinations": { // the table refuses what is included
 			Config{Include: prefixes("10.1.0.0/16", "2001:db8::/32"), Exclude: prefixes("10.1.2.3/24", "2001:db8:1::/48"), NoDNS: true, Strict: true},
-			[]string{mark, "4 to 10.1.2.0/24 end", "5 table 254 but 7", "9 table 27699", "15 nop"},
+			[]string{mark, "4 to 10.1.2.0/24 end", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 nop"},
 			[]string{mark, "4 to 2001:db8:1::/48 end", "5 table 254 but 3", "9 table 27699", "15 nop"},
 		},
 		"inbound": {

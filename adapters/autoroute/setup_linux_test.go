@@ -3,6 +3,7 @@ package autoroute
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,9 +28,10 @@ func TestWays(t *testing.T) {
 			gw4 + " ipproto tcp dport 53":  tunName,
 			gw4 + " ipproto tcp dport 853": tunName,
 			gw6 + " ipproto udp dport 53":  tunName,
-			gw4 + " ipproto udp dport 53 mark 0x6c33":      lan,
-			"192.0.2.2 ipproto udp dport 53":               "lo",
-			"127.0.0.53 ipproto udp dport 53":              "lo",
+			gw4 + " ipproto udp dport 53 mark 0x6c33": lan,
+			"192.0.2.2 ipproto udp dport 53":          "lo",
+			"127.0.0.53 ipproto udp dport 53":         "lo",
+			"224.0.0.251":                             lan, "255.255.255.255": lan, "ff02::fb": lan,
 			"198.51.100.1 uid 1000":                        tunName,
 			"198.51.100.1 ipproto tcp dport 443":           tunName,
 			"198.51.100.1 from 192.0.2.2 ipproto tcp":      tunName,
@@ -266,5 +268,30 @@ func TestNoPermission(t *testing.T) {
 	})
 	if after := host.snapshot(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// TestForeignState: what somebody else could have written is not believed.
+func TestForeignState(t *testing.T) {
+	host, _ := newHost(t)
+	host.open(tunName)
+	for _, spoil := range []func(string) error{
+		func(name string) error { return os.Chown(name, 1234, 0) },
+		func(name string) error { return os.Chmod(name, 0o622) },
+		func(name string) error { return errors.Join(os.Remove(name), os.Symlink("/dev/null", name)) },
+		func(name string) error { return errors.Join(os.Remove(name), unix.Mkfifo(name, 0o600)) },
+		func(name string) error { return os.WriteFile(name, []byte("{"), 0o600) },
+	} {
+		dir := t.TempDir()
+		r := host.mustSetup(Config{StateDir: dir})
+		host.do(func() { must(t, r.Close()) })
+		names, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(names) != 1 {
+			t.Fatal(names, err)
+		}
+		must(t, spoil(names[0]))
+		if _, err := host.setup(Config{StateDir: dir}); err == nil || !strings.Contains(err.Error(), names[0]) || strings.Contains(err.Error(), "\n") {
+			t.Error(err)
+		}
 	}
 }

@@ -42,6 +42,10 @@ func openState(dir string) (*stateFile, state, error) {
 	if err != nil {
 		return nil, st, fmt.Errorf("autoroute: Config.StateDir: %w", err)
 	}
+	if err := ours(f); err != nil {
+		f.Close()
+		return nil, st, err
+	}
 	lockErr := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	b, err := io.ReadAll(f)
 	if err == nil && len(b) > 0 {
@@ -59,6 +63,19 @@ func openState(dir string) (*stateFile, state, error) {
 		return nil, st, fmt.Errorf("autoroute: %s (remove it to go on without undoing what it says): %w", f.Name(), err)
 	}
 	return &stateFile{f}, st, nil
+}
+
+// ours refuses a file that somebody else could have written: it says what is to be put
+// where.
+func ours(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fmt.Errorf("autoroute: Config.StateDir: %w", err)
+	}
+	if mine := int(st.Uid) == os.Geteuid() || st.Uid == 0; !mine || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o022 != 0 {
+		return fmt.Errorf("autoroute: Config.StateDir: %s: belongs to user %d with mode %#o, so others could have written it", f.Name(), st.Uid, st.Mode&0o7777)
+	}
+	return nil
 }
 
 // write replaces what the file says. It works for a process that has given up its

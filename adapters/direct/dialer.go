@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"l3extract/adapters/outbound"
 )
 
 // Dialer opens connections and sockets from the host. The zero Dialer is
@@ -56,6 +58,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		Timeout: d.Timeout, Resolver: d.Resolver,
 		ControlContext: func(ctx context.Context, network, address string, raw syscall.RawConn) error {
 			c.add(network, address, raw)
+			outbound.Socket(ctx, raw)
 			return d.control(ctx, network, address, raw)
 		},
 		KeepAlive: -1, KeepAliveConfig: d.KeepAlive,

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -75,6 +76,11 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 	}
 	asked[0], asked[1] = 0, 0 // RFC 8484, 4.1
 	response, err = u.post(ctx, asked)
+	if endedUnder(err) {
+		// What was idle ended while it was used, which http.Transport does not
+		// forgive. A fresh connection says what became of the server.
+		response, err = u.post(ctx, asked)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ended(ctx, u.target)
@@ -91,6 +97,12 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 	}
 	copy(response, query[:2])
 	return response, nil
+}
+
+// endedUnder reports whether a connection ended while a question was asked on it.
+func endedUnder(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (u *https) post(ctx context.Context, query []byte) ([]byte, error) {

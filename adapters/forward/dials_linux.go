@@ -27,6 +27,7 @@ type dialing struct {
 	p     *pair
 	ctx   context.Context // of the session
 	addr  netip.AddrPort
+	place *place
 	began time.Time
 	node  fifo.Node[dialing]
 }

@@ -17,7 +17,7 @@ func (f *Server) SetLimits(l Limits) {
 	serving := f.serving
 	f.mu.Unlock()
 	for _, n := range serving {
-		n.dials.SetConfig(f.dialLimits())
+		n.dials.table.SetConfig(f.dialLimits())
 	}
 }
 

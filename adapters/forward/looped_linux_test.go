@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -57,9 +56,8 @@ func lookAtLoops(t *testing.T, d Dialer, hosts ...string) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	var log bytes.Buffer
-	var mu sync.Mutex
-	srv := &Server{Dialer: d, goroutines: goroutines, Logger: slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil))}
+	var log lockedBuffer
+	srv := &Server{Dialer: d, goroutines: goroutines, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	s, err := stack.New(dev, &stack.Config{TCP: lazy})
 	if err != nil {
 		t.Fatal(err)
@@ -103,21 +101,7 @@ func lookAtLoops(t *testing.T, d Dialer, hosts ...string) {
 		}
 		looped = now
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if n := strings.Count(log.String(), "-fwmark"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, log.String())
+	if told := strings.Join(log.lines(), "\n"); strings.Count(told, "-fwmark") != 1 {
+		t.Errorf("not told once:\n%s", told)
 	}
-}
-
-// lockedWriter is a Writer for several goroutines.
-type lockedWriter struct {
-	mu *sync.Mutex
-	w  *bytes.Buffer
-}
-
-func (w lockedWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.w.Write(p)
 }

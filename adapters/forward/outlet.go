@@ -87,6 +87,11 @@ func (o *outlet) receive() (*buffer, []byte, origin, error) {
 		b, payload, src, err := o.receiveRaw()
 		return b, payload, origin{addr: src}, err
 	}
+	if w, ok := o.conn.(outbound.PacketWaiter); ok {
+		if err := w.WaitRead(); err != nil {
+			return nil, nil, origin{}, err
+		}
+	}
 	b := buffers.Get().(*buffer)
 	var n int
 	var src origin

@@ -88,12 +88,13 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Tar
 			return true
 		}
 	}
-	if err := n.acquire(st, t); err != nil {
+	place, err := n.acquire(st, t)
+	if err != nil {
 		n.refuse(st, err)
 		return true
 	}
 	p := l.newPair(st)
-	g := &dialing{p: p, ctx: ctx, addr: t.Addr, began: time.Now()}
+	g := &dialing{p: p, ctx: ctx, addr: t.Addr, place: place, began: place.began}
 	p.dial.Store(g)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
@@ -110,6 +111,7 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Tar
 	p.up.Unlock()
 	l.dials.add(g)
 	p.begin()
+	place.wait(func() { p.dialFailed(g, dialError(g, os.ErrDeadlineExceeded)) })
 	return true
 }
 
@@ -290,7 +292,7 @@ func (p *pair) settleDial(g *dialing, err error) bool {
 	}
 	n, st := p.loop.n, p.st.Stream()
 	p.loop.dials.remove(g)
-	n.dials.Release(st.Source().Addr(), g.addr)
+	g.place.release()
 	n.stats.dialing.Add(-1)
 	n.report(st, g.addr.String, g.began, err)
 	return true

@@ -32,7 +32,7 @@ type session struct {
 	pings          *pinger // nil: the Dialer knows no pings
 
 	dialTimeout, idle, halfIdle time.Duration // 0: none
-	dials                       *limit.Table
+	dials                       places
 
 	accepting, flows sync.WaitGroup
 	upstreams        upstreams
@@ -68,7 +68,7 @@ func (f *Server) newSession(s *stack.Stack) *session {
 	if n.idle > 0 && (n.halfIdle == 0 || n.halfIdle > n.idle) {
 		n.halfIdle = n.idle
 	}
-	n.dials = limit.New(f.dialLimits(), nil)
+	n.dials.table = limit.New(f.dialLimits(), nil)
 	for _, p := range s.Addrs() {
 		n.own[p.Addr()] = true
 	}

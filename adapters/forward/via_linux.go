@@ -18,6 +18,9 @@ func boundTo(fd int) int {
 	return index
 }
 
+// localAddr is the address of localOf.
+func localAddr(fd int) netip.Addr { return localOf(fd).Addr() }
+
 // localOf returns the address that a socket is bound to.
 func localOf(fd int) netip.AddrPort {
 	sa, err := unix.Getsockname(fd)

@@ -65,7 +65,14 @@ func TestEndViaBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, &Server{Dialer: &direct.Dialer{Interface: "lo"}}, stack.Config{TCP: lazy})
+	d := &direct.Dialer{Interface: "lo"}
+	for name, d := range map[string]Dialer{"direct": d, "other": dialFunc(d.DialContext)} { // the latter as a proxy's
+		t.Run(name, func(t *testing.T) { endViaBound(t, d, lo.Index) })
+	}
+}
+
+func endViaBound(t *testing.T, d Dialer, lo int) {
+	r := newRig(t, &Server{Dialer: d}, stack.Config{TCP: lazy})
 	r.joined("198.51.100.1:80")
 	full := blackHole(t)
 	r.front("198.51.100.2:80", full)
@@ -74,11 +81,10 @@ func TestEndViaBound(t *testing.T) {
 		_, err := r.client.DialContext(soon(t), "tcp", "198.51.100.2:80")
 		failed <- err
 	}()
-	wait(t, "a dial", func() bool { return r.fwd.Stats().Dialing == 1 })
-	n := r.fwd.EndVia(func(_ netip.Addr, index int) bool { return index == lo.Index })
-	if n != 2 {
-		t.Errorf("ended %d, want the flow and the dial", n)
-	}
+	wait(t, "the flow and the dial to end", func() bool { // which has no socket yet at first
+		r.fwd.EndVia(func(_ netip.Addr, index int) bool { return index == lo })
+		return len(failed) == 1
+	})
 	if err := <-failed; !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("the dial failed with %v", err)
 	}
@@ -171,5 +177,26 @@ func TestRebind(t *testing.T) {
 				t.Errorf("%d sockets", n)
 			}
 		})
+	}
+}
+
+// TestRebindPings: pings go on by a new socket when theirs has lost its way.
+func TestRebindPings(t *testing.T) {
+	needPings(t)
+	var opened atomic.Int32
+	r := newRig(t, &Server{PingListener: pingListenFunc(func(network string) (net.PacketConn, error) {
+		opened.Add(1)
+		return new(direct.Dialer).ListenPing(t.Context(), network)
+	})}, stack.Config{})
+	const front = "198.51.100.7"
+	r.front(front+":0", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	p := r.prober(t, false)
+	for i, lost := range []bool{false, true, false} {
+		r.fwd.EndVia(func(netip.Addr, int) bool { return lost })
+		p.ping(front, uint16(i), "x")
+		p.wantPong(front, uint16(i), "x")
+	}
+	if n := opened.Load(); n != 2 {
+		t.Errorf("%d sockets were opened, want one, and another when that was lost", n)
 	}
 }

@@ -38,42 +38,54 @@ type Dialer struct {
 // DialContext opens a connection to address through the server. Network is "tcp",
 // "tcp4" or "tcp6", which are alike: the server resolves names.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := d.dial(ctx, network, address)
+	c, _, err := d.dial(ctx, network, address, answer)
 	if err != nil {
 		return nil, hop.OpError("dial", network, address, err)
 	}
 	return c, nil
 }
 
-func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// DialEarly implements outbound.EarlyDialer: it returns when the server has been sent
+// the request. The conn is not a plain one.
+func (d *Dialer) DialEarly(ctx context.Context, network, address string) (net.Conn, error) {
+	fail := func(err error) error { return hop.OpError("dial", network, address, err) }
+	c, p, err := d.dial(ctx, network, address, func(*hop.Proxy, io.Reader) error { return nil })
+	if err != nil {
+		return nil, fail(err)
+	}
+	return p.Early(c, func(r io.Reader) error { return answer(p, r) }, func(err error) error { return fail(p.Silent(err)) }), nil
+}
+
+// dial sends a request, and has the answer read.
+func (d *Dialer) dial(ctx context.Context, network, address string, read func(*hop.Proxy, io.Reader) error) (net.Conn, *hop.Proxy, error) {
 	if err := hop.Networks(network); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	to, err := socksaddr.Split(address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := &hop.Proxy{Protocol: "relay", Address: d.Address, Dialer: d.Dialer, Timeout: d.Timeout}
 	if len(d.Username) > 255 || len(d.Password) > 255 {
-		return nil, p.Denied("the user name and the password have at most 255 bytes each")
+		return nil, nil, p.Denied("the user name and the password have at most 255 bytes each")
 	}
 	ctx, cancel := p.Bound(ctx)
 	defer cancel()
 	c, err := p.Dial(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	err = hop.Within(ctx, c, func(c net.Conn) error {
 		if _, err := d.request(to).WriteTo(c); err != nil {
 			return hop.Cut(err)
 		}
-		return answer(p, c)
+		return read(p, c)
 	})
 	if err != nil {
 		_ = c.Close() // it is of no use
-		return nil, p.Silent(err)
+		return nil, nil, p.Silent(err)
 	}
-	return c, nil
+	return c, p, nil
 }
 
 func (d *Dialer) request(to socksaddr.Addr) *relay.Request {

@@ -82,6 +82,27 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// TestEarly: a refusal is the first Read's.
+func TestEarly(t *testing.T) {
+	for _, status := range []uint8{relay.StatusOK, relay.StatusForbidden} {
+		address, _ := serve(t, status)
+		d := &Dialer{Address: address}
+		c, err := d.DialEarly(fakeproxy.Soon(t), "tcp", "192.0.2.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 6)
+		n, err := io.ReadFull(c, b)
+		if status == relay.StatusOK && (err != nil || string(b) != "banner") || status != relay.StatusOK && (n != 0 || !errors.Is(err, syscall.EACCES)) {
+			t.Errorf("status %d: %q, %v", status, b[:n], err)
+		}
+		_ = c.Close()
+	}
+	if _, err := new(Dialer).DialEarly(t.Context(), "tcp", "nonsense"); err == nil {
+		t.Error("nonsense is no error")
+	}
+}
+
 // TestStatus: what becomes of each.
 func TestStatus(t *testing.T) {
 	for status, want := range map[uint8]struct {

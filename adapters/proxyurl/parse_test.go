@@ -73,7 +73,7 @@ func TestParse(t *testing.T) {
 		{"socks5://a%40b:c%2Fd@host#comment", &socks5.Dialer{Address: "host:1080", Username: "a@b", Password: "c/d"}, true},
 		{"socks5:///run/proxy.sock", &socks5.Dialer{Address: "/run/proxy.sock"}, true},
 		{"socks5:///@name", &socks5.Dialer{Address: "@name"}, true},
-		{"socks5://anna:s3cret@/run/x?udp=false", &socks5.Dialer{Address: "/run/x", Username: "anna", Password: "s3cret"}, false},
+		{"socks5://anna:s3cret@/run/x", &socks5.Dialer{Address: "/run/x", Username: "anna", Password: "s3cret"}, true},
 		{"socks5://h?pipeline=1&pool=16&pool-idle=5s&timeout=3s&announce=true",
 			&socks5.Dialer{Address: "h:1080", Pipeline: true, Pool: 16, PoolIdle: 5 * time.Second, Timeout: 3 * time.Second, Announce: true}, true},
 		{"socks5://h?timeout=0", &socks5.Dialer{Address: "h:1080", Timeout: -1}, true},
@@ -152,8 +152,30 @@ func TestParseShadowsocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := o.Dialer.(*shadowsocks.Dialer); d.Password != "hunter2" || d.Method != "aes-128-gcm" || o.PacketListener != nil {
-		t.Errorf("%s %s", d.Method, d.Password)
+	if _, ok := o.Dialer.(outbound.PacketListener); ok || o.PacketListener != nil {
+		t.Errorf("a %T carries datagrams", o.Dialer)
+	}
+}
+
+// TestNoDatagrams: what is to carry none is no PacketListener, whomever one asks, but
+// can still be early.
+func TestNoDatagrams(t *testing.T) {
+	for raw, early := range map[string]bool{
+		"socks5://h?udp=false": true, "http://h socks5://h": true, "ss://aes-128-gcm:s3cret@h:1?udp=false": false, "ssh://a:b@h?insecure=1 ss://aes-128-gcm:s3cret@h:1": false,
+	} {
+		o, err := Parse(raw, Base{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := o.Dialer.(outbound.PacketListener); ok || o.PacketListener != nil {
+			t.Errorf("%s: a %T carries datagrams", raw, o.Dialer)
+		}
+		if _, ok := o.Dialer.(outbound.EarlyDialer); ok != early {
+			t.Errorf("%s: early is %v", raw, ok)
+		}
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -78,15 +78,26 @@ func (h *hop) socks5(o *Outbound) {
 	o.use(h, d, d, d.Close)
 }
 
-// use makes d what o dials with; packets only if the way to it carries any.
+// use makes d what o dials with; packets only if the way to it carries any. A Dialer
+// that carries none is no PacketListener, for those who ask it.
 func (o *Outbound) use(h *hop, d outbound.Dialer, packets outbound.PacketListener, close func() error) {
 	o.Dialer, o.PacketListener = d, nil
 	if packets != nil && h.bool("udp", true) && h.packets != nil {
 		o.PacketListener = packets
+	} else if _, ok := d.(outbound.PacketListener); ok {
+		o.Dialer = streams(d)
 	}
 	if close != nil {
 		o.closers = append(o.closers, close)
 	}
+}
+
+// streams hides that d is a PacketListener.
+func streams(d outbound.Dialer) outbound.Dialer {
+	if early, ok := d.(outbound.EarlyDialer); ok {
+		return &struct{ outbound.EarlyDialer }{early}
+	}
+	return &struct{ outbound.Dialer }{d}
 }
 
 func (h *hop) socks4(o *Outbound) {

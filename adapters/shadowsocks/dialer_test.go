@@ -84,6 +84,9 @@ func udp(t *testing.T, d *Dialer) {
 			if _, err := pc.WriteTo([]byte(to.String()), to); err != nil {
 				t.Fatal(err)
 			}
+			if err := pc.(outbound.PacketWaiter).WaitRead(); err != nil {
+				t.Fatal(err)
+			}
 			b := make([]byte, room)
 			n, from, err := pc.ReadFrom(b)
 			if err != nil || string(b[:n]) != to.String() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/Jigsaw-Code/outline-sdk/transport/shadowsocks"
 
+	"l3extract/adapters/internal/hop"
 	"l3extract/adapters/internal/socksaddr"
 )
 
@@ -15,7 +16,8 @@ import (
 // address and a tag.
 type packetConn struct {
 	net.PacketConn
-	udp    *net.UDPConn // the same, if it is one: no allocation for addresses
+	udp    *net.UDPConn    // the same, if it is one: no allocation for addresses
+	raw    syscall.RawConn // of udp, or nil
 	d      *Dialer
 	key    *shadowsocks.EncryptionKey
 	server netip.AddrPort
@@ -30,7 +32,10 @@ var buffers = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 
 func newPacketConn(d *Dialer, pc net.PacketConn, key *shadowsocks.EncryptionKey, server netip.AddrPort) *packetConn {
 	c := &packetConn{PacketConn: pc, d: d, key: key, server: server, to: net.UDPAddrFromAddrPort(server)}
-	c.udp, _ = pc.(*net.UDPConn)
+	if u, ok := pc.(*net.UDPConn); ok {
+		c.udp = u
+		c.raw, _ = u.SyscallConn() // fails if it is closed, which reading will tell
+	}
 	return c
 }
 
@@ -86,6 +91,17 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		}
 		return copy(b, payload), from.NetAddr(), nil
 	}
+}
+
+// WaitRead implements outbound.PacketWaiter.
+func (c *packetConn) WaitRead() error {
+	if c.raw == nil {
+		return nil
+	}
+	if err := hop.Await(c.raw); err != nil {
+		return c.opError("read", err)
+	}
+	return nil
 }
 
 func (c *packetConn) receive(b []byte) (int, netip.AddrPort, error) {

@@ -54,53 +54,65 @@ const (
 // DialContext opens a connection to address through the proxy. Network is "tcp" or
 // "tcp4".
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := d.dial(ctx, network, address)
+	c, _, err := d.dial(ctx, network, address, answer)
 	if err != nil {
 		return nil, hop.OpError("dial", network, address, err)
 	}
 	return c, nil
 }
 
-func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// DialEarly implements outbound.EarlyDialer: it returns when the proxy has been sent
+// the request. The conn is not a plain one.
+func (d *Dialer) DialEarly(ctx context.Context, network, address string) (net.Conn, error) {
+	fail := func(err error) error { return hop.OpError("dial", network, address, err) }
+	c, p, err := d.dial(ctx, network, address, func(*hop.Proxy, io.Reader) error { return nil })
+	if err != nil {
+		return nil, fail(err)
+	}
+	return p.Early(c, func(r io.Reader) error { return answer(p, r) }, func(err error) error { return fail(p.Silent(err)) }), nil
+}
+
+// dial sends a request, and has the answer read.
+func (d *Dialer) dial(ctx context.Context, network, address string, read func(*hop.Proxy, io.Reader) error) (net.Conn, *hop.Proxy, error) {
 	if err := hop.Networks(network); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	to, err := socksaddr.Split(address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := &hop.Proxy{Protocol: "socks4", Address: d.Address, Dialer: d.Dialer, Timeout: d.Timeout}
 	if strings.IndexByte(d.User, 0) >= 0 || len(d.User) > 255 {
-		return nil, p.Denied("the user's ID has at most 255 bytes and no zero byte")
+		return nil, nil, p.Denied("the user's ID has at most 255 bytes and no zero byte")
 	}
 	ctx, cancel := p.Bound(ctx)
 	defer cancel()
 	if !d.Names && !to.IP.IsValid() {
 		if to.IP, err = d.resolve(ctx, to.Name); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	switch {
 	case to.IP.Is6(), network == "tcp6":
-		return nil, p.Refused("SOCKS4 carries no IPv6", syscall.EAFNOSUPPORT)
+		return nil, nil, p.Refused("SOCKS4 carries no IPv6", syscall.EAFNOSUPPORT)
 	case strings.IndexByte(to.Name, 0) >= 0:
-		return nil, fmt.Errorf("the name has a zero byte: %w", syscall.EHOSTUNREACH)
+		return nil, nil, fmt.Errorf("the name has a zero byte: %w", syscall.EHOSTUNREACH)
 	}
 	c, err := p.Dial(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	err = hop.Within(ctx, c, func(c net.Conn) error {
 		if _, err := c.Write(d.request(to)); err != nil {
 			return hop.Cut(err)
 		}
-		return answer(p, c)
+		return read(p, c)
 	})
 	if err != nil {
 		_ = c.Close() // it is of no use
-		return nil, p.Silent(err)
+		return nil, nil, p.Silent(err)
 	}
-	return c, nil
+	return c, p, nil
 }
 
 // resolve looks a name up.

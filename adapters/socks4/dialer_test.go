@@ -58,6 +58,34 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// TestEarly: what is written is there before the answer, and a refusal is the first
+// Read's.
+func TestEarly(t *testing.T) {
+	for _, answer := range []string{granting, "\x00\x5b......"} {
+		d := &Dialer{Address: fakeproxy.Serve(t, func(c *net.TCPConn) {
+			if fakeproxy.Play(t, c, fakeproxy.Step{Want: []byte("\x04\x01\x00\x50\xc0\x00\x02\x01\x00hello"), Answer: []byte(answer)}) {
+				fakeproxy.Echo(c)
+			}
+		})}
+		c, err := d.DialEarly(fakeproxy.Soon(t), "tcp", "192.0.2.1:80")
+		if err == nil {
+			_, err = c.Write([]byte("hello"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer == granting {
+			fakeproxy.WantEcho(t, c)
+		} else if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%v, want ECONNREFUSED", err)
+		}
+		_ = c.Close()
+	}
+	if _, err := new(Dialer).DialEarly(t.Context(), "tcp", "[2001:db8::1]:1"); !errors.Is(err, syscall.EAFNOSUPPORT) {
+		t.Errorf("IPv6: %v", err)
+	}
+}
+
 // TestErrors: answers, and destinations that cannot be asked for.
 func TestErrors(t *testing.T) {
 	for _, tc := range []struct {

@@ -101,10 +101,10 @@ func parse(args []string) (*comparison, error) {
 	c := new(comparison)
 	f := flag.NewFlagSet("headtohead", flag.ContinueOnError)
 	known := slices.Concat(measurements, quiet)
-	only := strings.Join(known, ",")
+	only := strings.Join(slices.DeleteFunc(slices.Clone(known), func(n string) bool { return n == "load" }), ",")
 	f.StringVar(&c.out, "out", "headtohead-results", "write tables, figures and charts to this `directory`")
-	f.StringVar(&c.programs, "programs", "", "only these, comma-separated (default: all that can be had)")
-	f.StringVar(&only, "only", only, "only these measurements, comma-separated")
+	f.StringVar(&c.programs, "programs", "", "only these, comma-separated (default: all that can be had but those that need a SOCKS5 server or have no offload)")
+	f.StringVar(&only, "only", only, "only these measurements, comma-separated; load is done if it is named")
 	f.StringVar(&c.source, "source", "../..", "build ours in this `directory`")
 	f.IntVar(&c.rounds, "rounds", 3, "how often each program has its turn")
 	f.IntVar(&c.mtu, "mtu", defaultMTU, "of every interface")
@@ -163,7 +163,7 @@ func (c *comparison) prepare(ctx context.Context, dir string) error {
 	wanted := strings.FieldsFunc(c.programs, func(r rune) bool { return r == ',' })
 	for _, p := range programs(c.self, c.source, dir) {
 		at := slices.Index(wanted, p.name)
-		if c.programs != "" && at < 0 {
+		if at < 0 && (c.programs != "" || p.aside) {
 			continue
 		}
 		if at >= 0 {
@@ -228,7 +228,7 @@ func (c *comparison) repeat(ctx context.Context) {
 
 // visitLimit ends whatever a visit started and did not end: each of some twenty
 // transfers may be late.
-func visitLimit(span time.Duration) time.Duration { return 3*time.Minute + 20*span }
+func visitLimit(span time.Duration) time.Duration { return 3*time.Minute + 40*span }
 
 // restTime guesses how long rest takes.
 func (c *comparison) restTime() time.Duration {

@@ -28,7 +28,7 @@ type plan struct {
 // measurements can be chosen. Those of the first row are repeated in each round; those
 // of the second are less shaken by other load, take long, and are done once.
 var (
-	measurements = []string{"bulk", "conn", "latency", "udp", "quic"}
+	measurements = []string{"bulk", "conn", "latency", "udp", "quic", "load"}
 	quiet        = []string{"memory", "idle"}
 )
 
@@ -107,7 +107,7 @@ func (v *visit) run() (err error) {
 	if bad(hashed) {
 		return errors.Join(failed...)
 	}
-	for i, measure := range []func() error{v.bulks, v.connect, v.latency, v.datagrams, v.quic} {
+	for i, measure := range []func() error{v.bulks, v.connect, v.latency, v.datagrams, v.quic, v.load} {
 		if !v.wants(measurements[i]) || i == 0 && hashed != nil {
 			continue
 		}

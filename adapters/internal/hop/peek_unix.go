@@ -42,3 +42,12 @@ func peeker(c net.Conn) (func(b []byte) (int, error), bool) {
 		return n, nil
 	}, true
 }
+
+// Await returns when there is something to be read from raw, or an error to be heard.
+func Await(raw syscall.RawConn) error {
+	return raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+}
