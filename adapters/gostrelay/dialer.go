@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,12 +34,18 @@ type Dialer struct {
 	// Timeout bounds a dial: reaching the server, and its answer when it has reached the
 	// destination or not. Default: 0, 10 s. Negative: the context's alone.
 	Timeout time.Duration
+
+	dropped atomic.Uint64
 }
 
 // DialContext opens a connection to address through the server. Network is "tcp",
 // "tcp4" or "tcp6", which are alike: the server resolves names.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	c, _, err := d.dial(ctx, network, address, answer)
+	err := hop.Networks(network)
+	var c net.Conn
+	if err == nil {
+		c, _, err = d.dial(ctx, network, address, answer)
+	}
 	if err != nil {
 		return nil, hop.OpError("dial", network, address, err)
 	}
@@ -49,6 +56,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 // the request. The conn is not a plain one.
 func (d *Dialer) DialEarly(ctx context.Context, network, address string) (net.Conn, error) {
 	fail := func(err error) error { return hop.OpError("dial", network, address, err) }
+	if err := hop.Networks(network); err != nil {
+		return nil, fail(err)
+	}
 	c, p, err := d.dial(ctx, network, address, func(*hop.Proxy, io.Reader) error { return nil })
 	if err != nil {
 		return nil, fail(err)
@@ -56,11 +66,8 @@ func (d *Dialer) DialEarly(ctx context.Context, network, address string) (net.Co
 	return p.Early(c, func(r io.Reader) error { return answer(p, r) }, func(err error) error { return fail(p.Silent(err)) }), nil
 }
 
-// dial sends a request, and has the answer read.
+// dial sends a request, and has the answer read. Network may be "udp", too.
 func (d *Dialer) dial(ctx context.Context, network, address string, read func(*hop.Proxy, io.Reader) error) (net.Conn, *hop.Proxy, error) {
-	if err := hop.Networks(network); err != nil {
-		return nil, nil, err
-	}
 	to, err := socksaddr.Split(address)
 	if err != nil {
 		return nil, nil, err
@@ -76,7 +83,11 @@ func (d *Dialer) dial(ctx context.Context, network, address string, read func(*h
 		return nil, nil, err
 	}
 	err = hop.Within(ctx, c, func(c net.Conn) error {
-		if _, err := d.request(to).WriteTo(c); err != nil {
+		r := d.request(to)
+		if network == "udp" {
+			datagrams(r)
+		}
+		if _, err := r.WriteTo(c); err != nil {
 			return hop.Cut(err)
 		}
 		return read(p, c)

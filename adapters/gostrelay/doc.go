@@ -1,6 +1,6 @@
 // Package gostrelay is an outbound through a gost server by its relay protocol, which
-// tun2socks calls relay://: connections only. The protocol is that of go-gost/relay,
-// version 1.
+// tun2socks calls relay://: connections, and datagrams over a connection for each
+// destination. The protocol is that of go-gost/relay, version 1.
 //
 // DialContext returns when the server has reached the destination, with the plain conn
 // of its own Dialer. What the server says is the error:

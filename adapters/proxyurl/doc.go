@@ -7,7 +7,7 @@
 //	http://[user:password@]host[:80]      CONNECT; https:// by TLS, port 443
 //	ss://method:password@host:port        Shadowsocks; or method:password in base64
 //	ssh://user[:password]@host[:22]       an SSH server that forwards
-//	relay://[user:password@]host:port     gost's relay protocol, without datagrams
+//	relay://[user:password@]host:port     gost's relay protocol
 //
 // A URL without a scheme is socks5. A path instead of host and port is a Unix socket,
 // socks5:///run/proxy, and /@name is one of Linux's abstract namespace. Several URLs
@@ -22,7 +22,7 @@
 //	                               file, or an environment variable
 //	password-file, password-env=   the same for the password
 //	timeout=10s                    all but direct, reject: bounds a dial; 0: only the caller does
-//	udp=false                      socks5, ss: carries no datagrams
+//	udp=false                      socks5, ss, relay: carries no datagrams
 //	pipeline=true                  socks5: the handshake in one piece; see socks5.Dialer
 //	pool=16                        socks5: that many idle connections at most
 //	pool-idle=20s                  socks5: for that long

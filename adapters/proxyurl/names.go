@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,6 +85,7 @@ func (n *names) DialContext(ctx context.Context, network, address string) (net.C
 	for i, a := range addrs {
 		c, err := n.try(ctx, len(addrs)-i, network, net.JoinHostPort(a.String(), port))
 		if err == nil {
+			n.prefer(a)
 			return c, nil
 		}
 		if first == nil {
@@ -99,6 +101,16 @@ func (n *names) DialContext(ctx context.Context, network, address string) (net.C
 		n.mu.Unlock()
 	}
 	return nil, first
+}
+
+// prefer has the next dial begin with an address that has answered.
+func (n *names) prefer(a netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stale = false
+	if i := slices.Index(n.addrs, a); i > 0 {
+		n.addrs = slices.Concat([]netip.Addr{a}, n.addrs[:i], n.addrs[i+1:]) // others read the old slice
+	}
 }
 
 // try dials one of so many that are left.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,20 +43,41 @@ type Outbound struct {
 	PacketListener outbound.PacketListener
 
 	text    string
-	closers []func() error // called from the last to the first
-	addr    netip.Addr     // of the first proxy, if the URL says it
-	names   []*names       // of the first proxy, otherwise: one or none
+	keepers []closer   // ended from the last to the first
+	addr    netip.Addr // of the first proxy, if the URL says it
+	names   []*names   // of the first proxy, otherwise: one or none
 }
 
 // String returns the URL without its credentials.
 func (o *Outbound) String() string { return o.text }
 
+// closer is a Dialer that keeps something.
+type closer interface{ Close() error }
+
+// retirer is one that can let what it carries live on.
+type retirer interface{ Retire() }
+
 // Close ends what is kept for dials to come: idle connections, an SSH client. What an
-// SSH client carries ends with it; all else lives on. It may be called once.
+// SSH client carries ends with it; all else lives on. It may be called more than once.
 func (o *Outbound) Close() error {
 	var errs []error
-	for i := len(o.closers) - 1; i >= 0; i-- {
-		errs = append(errs, o.closers[i]())
+	for _, c := range slices.Backward(o.keepers) {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Retire is Close when connections shall live on, as when a program is configured anew:
+// an SSH client takes no more, and ends with the last that it carries. Close may be
+// called after it.
+func (o *Outbound) Retire() error {
+	var errs []error
+	for _, c := range slices.Backward(o.keepers) {
+		if r, ok := c.(retirer); ok {
+			r.Retire()
+		} else {
+			errs = append(errs, c.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 		{"http://host", &httpconnect.Dialer{Address: "host:80"}, false},
 		{"http:///run/x", &httpconnect.Dialer{Address: "/run/x"}, false},
 		{"http://anna:s3cret@host:3128/", &httpconnect.Dialer{Address: "host:3128", Username: "anna", Password: "s3cret"}, false},
-		{"relay://anna:s3cret@host:1?nodelay=true", &gostrelay.Dialer{Address: "host:1", Username: "anna", Password: "s3cret"}, false},
+		{"relay://anna:s3cret@host:1?nodelay=true", &gostrelay.Dialer{Address: "host:1", Username: "anna", Password: "s3cret"}, true},
 	} {
 		o, err := Parse(tc.raw, Base{Dialer: base, LookupEnv: env})
 		if err != nil {
@@ -161,7 +161,7 @@ func TestParseShadowsocks(t *testing.T) {
 // can still be early.
 func TestNoDatagrams(t *testing.T) {
 	for raw, early := range map[string]bool{
-		"socks5://h?udp=false": true, "http://h socks5://h": true, "ss://aes-128-gcm:s3cret@h:1?udp=false": false, "ssh://a:b@h?insecure=1 ss://aes-128-gcm:s3cret@h:1": false,
+		"socks5://h?udp=false": true, "relay://h:1?udp=false": true, "http://h socks5://h": true, "ss://aes-128-gcm:s3cret@h:1?udp=false": false, "ssh://a:b@h?insecure=1 ss://aes-128-gcm:s3cret@h:1": false,
 	} {
 		o, err := Parse(raw, Base{})
 		if err != nil {
@@ -193,6 +193,9 @@ func TestParseSSH(t *testing.T) {
 	c, err := o.Dialer.DialContext(fakeproxy.Soon(t), "tcp", realproxy.Echo(t, "127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := o.Retire(); err != nil {
+		t.Error(err)
 	}
 	fakeproxy.WantEcho(t, c)
 	_ = c.Close()
@@ -265,7 +268,6 @@ func TestParseErrors(t *testing.T) {
 		{"ssh://anna@h?insecure=1&key-file=" + garbage, "private key"},
 		{"ssh://anna@h?insecure=1&passphrase-env=PW&key-file=" + garbage, "passphrase"},
 		{"relay://h", "no port"},
-		{"relay://h:1?udp=false", "no option"},
 	} {
 		o, err := Parse(tc.raw, Base{LookupEnv: env})
 		if err == nil {
@@ -465,6 +467,34 @@ func TestNames(t *testing.T) {
 	plain, err := Parse("socks5://192.0.2.1 http://other.example", Base{Lookup: lookup})
 	if err != nil || plain.Resolve(t.Context()) != nil || len(plain.Addresses()) != 1 {
 		t.Errorf("%v: addresses %v", err, plain.Addresses())
+	}
+}
+
+// TestNamesPrefer: an address that has answered is the first to be dialled.
+func TestNamesPrefer(t *testing.T) {
+	addrs := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+	var dialled []string
+	base := fakeproxy.Dialer(func(_ context.Context, _, address string) (net.Conn, error) {
+		dialled = append(dialled, address)
+		if address != "192.0.2.1:99" {
+			return nil, syscall.EHOSTUNREACH
+		}
+		near, far := net.Pipe()
+		_ = far.Close()
+		return near, nil
+	})
+	o, err := Parse("socks5://proxy.example:99", Base{Dialer: base, Lookup: func(context.Context, string, string) ([]netip.Addr, error) { return addrs, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, _ = o.Dialer.DialContext(fakeproxy.Soon(t), "tcp", "192.0.2.9:80") // the pipe is no proxy
+	}
+	if want := []string{"[2001:db8::1]:99", "192.0.2.1:99", "192.0.2.1:99"}; !reflect.DeepEqual(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
+	}
+	if got := o.Addresses(); len(got) != 3 || addrs[0].Is4() {
+		t.Errorf("%v of %v", got, addrs)
 	}
 }
 

@@ -75,20 +75,20 @@ func (h *hop) socks5(o *Outbound) {
 	if d.PoolIdle < 0 {
 		h.fail("option pool-idle is more than 0")
 	}
-	o.use(h, d, d, d.Close)
+	o.use(h, d, d)
 }
 
 // use makes d what o dials with; packets only if the way to it carries any. A Dialer
 // that carries none is no PacketListener, for those who ask it.
-func (o *Outbound) use(h *hop, d outbound.Dialer, packets outbound.PacketListener, close func() error) {
+func (o *Outbound) use(h *hop, d outbound.Dialer, packets outbound.PacketListener) {
+	if c, ok := d.(closer); ok {
+		o.keepers = append(o.keepers, c)
+	}
 	o.Dialer, o.PacketListener = d, nil
 	if packets != nil && h.bool("udp", true) && h.packets != nil {
 		o.PacketListener = packets
 	} else if _, ok := d.(outbound.PacketListener); ok {
 		o.Dialer = streams(d)
-	}
-	if close != nil {
-		o.closers = append(o.closers, close)
 	}
 }
 
@@ -108,7 +108,7 @@ func (h *hop) socks4(o *Outbound) {
 	if h.password != "" {
 		h.fail("SOCKS4 has no password")
 	}
-	o.use(h, d, nil, nil)
+	o.use(h, d, nil)
 }
 
 func (h *hop) http(o *Outbound) {
@@ -128,7 +128,7 @@ func (h *hop) http(o *Outbound) {
 		}
 		d.TLS = &tls.Config{RootCAs: roots, ServerName: h.text("sni"), InsecureSkipVerify: h.bool("insecure", false)}
 	}
-	o.use(h, d, nil, nil)
+	o.use(h, d, nil)
 }
 
 // pool returns the certificates in a file; nil, the system's, if there is none.
@@ -160,7 +160,7 @@ func (h *hop) shadowsocks(o *Outbound) {
 	if h.path != "" {
 		packets = nil
 	}
-	o.use(h, d, packets, nil)
+	o.use(h, d, packets)
 }
 
 func (h *hop) ssh(o *Outbound) {
@@ -178,7 +178,7 @@ func (h *hop) ssh(o *Outbound) {
 			h.fail("%w", err)
 		}
 	}
-	o.use(h, d, nil, d.Close)
+	o.use(h, d, nil)
 }
 
 func (h *hop) relay(o *Outbound) {
@@ -191,5 +191,6 @@ func (h *hop) relay(o *Outbound) {
 	if len(d.Username) > 255 || len(d.Password) > 255 {
 		h.fail("the user name and the password have at most 255 bytes each")
 	}
-	o.use(h, d, nil, nil)
+	h.packets = d // its datagrams go over streams, whatever the way there carries
+	o.use(h, d, d)
 }

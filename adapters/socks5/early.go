@@ -12,6 +12,9 @@ import (
 // DialEarly implements outbound.EarlyDialer: it returns when the proxy has been sent
 // the request. With Pipeline that is at once, with a connection of the Pool as well,
 // and else when the proxy has greeted. The conn is not a plain one.
+//
+// A proxy that reads ahead may lose what follows the request. Dante and OpenSSH do not;
+// sing-box 1.14 and microsocks 1.0 do, so be early with those only that are known.
 func (d *Dialer) DialEarly(ctx context.Context, network, address string) (net.Conn, error) {
 	fail := func(err error) error { return hop.OpError("dial", network, address, err) }
 	if err := hop.Networks(network); err != nil {

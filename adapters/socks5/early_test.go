@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"l3extract/adapters/internal/fakeproxy"
-	"l3extract/adapters/internal/realproxy"
 	"l3extract/adapters/outbound"
 )
 
@@ -111,15 +110,4 @@ func TestEarlyErrors(t *testing.T) {
 			t.Errorf("%v is no error", a)
 		}
 	}
-}
-
-// TestEarlyDante: with all of it in one piece, data included.
-func TestEarlyDante(t *testing.T) {
-	d := &Dialer{Address: realproxy.Dante(t, true), Username: realproxy.User, Password: realproxy.Password, Pipeline: true}
-	c, err := d.DialEarly(soon(t), "tcp", realproxy.Echo(t, "127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	wantEcho(t, c)
 }

@@ -85,7 +85,7 @@ func (d *Dialer) hostKeys(c *ssh.ClientConfig) error {
 		return nil
 	case d.Fingerprint != "":
 		if !strings.HasPrefix(d.Fingerprint, "SHA256:") {
-			return errors.New("the fingerprint does not begin with SHA256:")
+			return errors.New(`the fingerprint is not one by SHA256, as "ssh-keygen -l" prints it`)
 		}
 		c.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			if got := ssh.FingerprintSHA256(key); got != strings.TrimRight(d.Fingerprint, "=") {

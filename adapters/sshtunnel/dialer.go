@@ -108,9 +108,19 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 // Close ends the SSH connection and what it carries, and waits for it. Later dials
 // fail with net.ErrClosed.
 func (d *Dialer) Close() error {
-	d.session.close()
+	if cl := d.session.close(); cl != nil {
+		_ = cl.ssh.Close() // it may have ended
+	}
 	d.runs.Wait()
 	return nil
+}
+
+// Retire is Close for a Dialer whose connections shall live on: later dials fail, and
+// the SSH connection ends with the last that it carries. Close may be called after it.
+func (d *Dialer) Retire() {
+	if cl := d.session.close(); cl != nil {
+		cl.retire()
+	}
 }
 
 func (d *Dialer) proxy() *hop.Proxy {
@@ -142,6 +152,8 @@ func (d *Dialer) open(ctx context.Context, cl *client, to socksaddr.Addr) (net.C
 	}
 	done := make(chan result, 1)
 	d.runs.Go(func() {
+		cl.carries.Add(1)
+		defer cl.release()
 		ch, requests, err := cl.ssh.OpenChannel("direct-tcpip", request)
 		d.opening.Add(-1)
 		if err != nil {

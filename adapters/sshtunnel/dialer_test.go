@@ -126,6 +126,37 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// TestRetire: what is carried lives on, and the SSH connection ends with the last.
+func TestRetire(t *testing.T) {
+	s := newServer(t, echoes)
+	d := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
+	var conns []net.Conn
+	for range 2 {
+		c, err := d.DialContext(fakeproxy.Soon(t), "tcp", somewhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	d.Retire()
+	if _, err := d.DialContext(fakeproxy.Soon(t), "tcp", somewhere); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Retire: %v", err)
+	}
+	for _, c := range conns {
+		fakeproxy.WantEcho(t, c)
+		_ = c.Close()
+	}
+	s.mu.Lock()
+	conn := s.conns[0]
+	s.mu.Unlock()
+	_ = conn.Wait() // its end
+	closeIt(t, d)
+
+	idle := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
+	idle.Retire() // before anything
+	closeIt(t, idle)
+}
+
 // TestConn: deadlines, Close, and addresses.
 func TestConn(t *testing.T) {
 	s := newServer(t, echoes)
@@ -281,7 +312,7 @@ func TestHostKeys(t *testing.T) {
 		{"no file", &Dialer{KnownHosts: []string{dir + "/none"}}, "no such file"},
 		{"fingerprint", &Dialer{Fingerprint: ssh.FingerprintSHA256(ed)}, ""},
 		{"other fingerprint", &Dialer{Fingerprint: ssh.FingerprintSHA256(other)}, ssh.FingerprintSHA256(ed)},
-		{"no fingerprint", &Dialer{Fingerprint: "MD5:00"}, "SHA256:"},
+		{"no fingerprint", &Dialer{Fingerprint: "MD5:00"}, "SHA256"},
 		{"insecure", &Dialer{Insecure: true}, ""},
 	} {
 		tc.d.Address, tc.d.User, tc.d.Password = s.address, "anna", "s3cret"

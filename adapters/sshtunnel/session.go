@@ -35,6 +35,23 @@ type client struct {
 	ssh   *ssh.Client
 	wire  *wire
 	ended chan struct{} // closed when all channels have ended
+
+	carries atomic.Int64 // channels, those that are asked for included
+	retired atomic.Bool  // it ends with the last of them
+}
+
+// release is called for each channel that has ended.
+func (c *client) release() {
+	if c.carries.Add(-1) == 0 && c.retired.Load() {
+		_ = c.ssh.Close() // it may have ended
+	}
+}
+
+// retire ends the client with the last channel.
+func (c *client) retire() {
+	c.carries.Add(1)
+	c.retired.Store(true)
+	c.release()
 }
 
 // client returns the connection that there is, and whether it was made for this call.
@@ -159,17 +176,15 @@ func (s *session) forget(cl *client) {
 	}
 }
 
-func (s *session) close() {
+// close takes no more dials, ends an attempt, and returns the client, if there is one.
+func (s *session) close() *client {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	cl := s.current
 	if s.cancel != nil {
 		s.cancel()
 	}
-	s.mu.Unlock()
-	if cl != nil {
-		_ = cl.ssh.Close() // it may have ended
-	}
+	return s.current
 }
 
 // wire is the connection to the server. It knows that it has ended before anybody who

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -119,7 +120,7 @@ func Cut(err error) error {
 		return &CutError{false, "ended the connection within its answer"}
 	case errors.Is(err, io.EOF):
 		return &CutError{true, "ended the connection instead of answering"}
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case slices.ContainsFunc(resets, func(reset error) bool { return errors.Is(err, reset) }):
 		return &CutError{true, "reset the connection instead of answering"}
 	}
 	return err
