@@ -81,7 +81,7 @@ type Config struct {
 	// do not look at TTLs closely. Default: 10 min.
 	NameGrace time.Duration
 
-	// OnAnswer, if set, is told of each query that was answered, but for malformed and
+	// OnAnswer, if set, is told of each query that is being answered, but for malformed and
 	// refused ones. It runs with no lock held, on a goroutine that others need too, and
 	// must return soon. What it is told is browsing history.
 	OnAnswer func(Answer)
@@ -90,7 +90,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Answer is the account of a query that was answered.
+// Answer is the account of a query that is answered.
 type Answer struct {
 	Network string       // "udp" or "tcp"
 	Source  netip.Addr   // the client

@@ -54,10 +54,16 @@ func newConn(s *Server, f outbound.Flow, address string) *conn {
 	if to, err := netip.ParseAddrPort(address); err == nil {
 		c.remote = net.TCPAddrFromAddrPort(to)
 	}
-	if s.cfg.ConnIdleTimeout > 0 {
-		c.idle = time.AfterFunc(s.cfg.ConnIdleTimeout, c.expire)
-	}
 	return c
+}
+
+// begin starts the idle time of a connection that was given a seat.
+func (c *conn) begin() {
+	if after := c.server.cfg.ConnIdleTimeout; after > 0 {
+		c.mu.Lock()
+		c.idle = time.AfterFunc(after, c.expire)
+		c.mu.Unlock()
+	}
 }
 
 // name is the address of a server that was dialled by its name.

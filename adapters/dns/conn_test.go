@@ -265,6 +265,9 @@ func TestTooManyConns(t *testing.T) {
 	refused(bob)
 	c.Close()
 	dial(t, s, bob)
+	if len(s.conns) != 6 {
+		t.Errorf("%d connections are held", len(s.conns))
+	}
 	if st := s.Stats(); st.Conns != 6 || st.ConnsRefused != 2 {
 		t.Errorf("%+v", st)
 	}

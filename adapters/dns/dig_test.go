@@ -20,13 +20,20 @@ import (
 func listen(t *testing.T, s *Server) (port string) {
 	t.Helper()
 	var g sync.WaitGroup
-	ln, err := net.Listen("tcp", "[::]:0")
-	if err != nil {
-		t.Fatal(err)
+	var ln net.Listener
+	var pc net.PacketConn
+	for range 50 { // a port that is free for TCP may be somebody's for UDP
+		var err error
+		if ln, err = net.Listen("tcp", "[::]:0"); err != nil {
+			t.Fatal(err)
+		}
+		if pc, err = net.ListenPacket("udp", ln.Addr().String()); err == nil {
+			break
+		}
+		ln.Close()
 	}
-	pc, err := net.ListenPacket("udp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	if pc == nil {
+		t.Fatal("no port that is free for both")
 	}
 	_ = pc.(*net.UDPConn).SetReadBuffer(4 << 20)
 	t.Cleanup(func() { ln.Close(); pc.Close(); g.Wait() })

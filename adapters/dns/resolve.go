@@ -185,7 +185,6 @@ func (s *Server) tell(q *query, a *answer, now time.Time, done func([]byte)) {
 	if b[2]&(flagTC>>8) != 0 {
 		s.stats.truncated.Add(1)
 	}
-	done(b)
 	if s.cfg.OnAnswer != nil {
 		network := "tcp"
 		if q.datagram {
@@ -196,6 +195,7 @@ func (s *Server) tell(q *query, a *answer, now time.Time, done func([]byte)) {
 			Type: dns.Type(q.key.qtype).String(), Rcode: dns.RcodeToString[a.rcode], Addrs: a.addrs,
 		})
 	}
+	done(b)
 }
 
 // rcodeError is the answer of an upstream that is none.

@@ -166,6 +166,7 @@ func (s *Server) DialContext(ctx context.Context, network, address string) (net.
 	}
 	s.stats.conns.Add(1)
 	s.conns[c] = struct{}{}
+	c.begin()
 	return c, nil
 }
 

@@ -9,9 +9,9 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
-	"os"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -33,6 +33,10 @@ type https struct {
 	transport *http.Transport
 	client    *http.Client
 	stats     upstreamCounters
+
+	mu     sync.Mutex
+	closed bool
+	group  sync.WaitGroup // exchanges; Close awaits it
 }
 
 func newHTTPS(t *target, o *Options, path string) *https {
@@ -64,6 +68,10 @@ func (u *https) String() string { return u.url }
 func (u *https) account() []UpstreamStats { return u.stats.stats(u.url) }
 
 func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, err error) {
+	if !u.enter() {
+		return nil, net.ErrClosed
+	}
+	defer u.group.Done()
 	defer func() { u.stats.ended(err) }()
 	ctx, cancel := u.options.within(ctx)
 	defer cancel()
@@ -75,11 +83,14 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 		asked = bytes.Clone(query)
 	}
 	asked[0], asked[1] = 0, 0 // RFC 8484, 4.1
-	response, err = u.post(ctx, asked)
-	if endedUnder(err) {
-		// What was idle ended while it was used, which http.Transport does not
-		// forgive. A fresh connection says what became of the server.
-		response, err = u.post(ctx, asked)
+	for range 1 + httpsConns {
+		var reused bool
+		response, reused, err = u.post(ctx, asked)
+		// A server may close idle connections at any time, and http.Transport does not
+		// try again over HTTP/2.
+		if err == nil || !reused || ctx.Err() != nil || errors.As(err, new(*refusal)) {
+			break
+		}
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -99,46 +110,54 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 	return response, nil
 }
 
-// endedUnder reports whether a connection ended while a question was asked on it.
-func endedUnder(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+func (u *https) enter() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.group.Add(1)
+	}
+	return !u.closed
 }
 
-func (u *https) post(ctx context.Context, query []byte) ([]byte, error) {
+// refusal is the error of a server that has answered something else.
+type refusal struct{ error }
+
+func (e *refusal) Unwrap() error { return e.error }
+
+// post asks query once, and tells whether that was over a connection that was open.
+func (u *https) post(ctx context.Context, query []byte) (response []byte, reused bool, err error) {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url, bytes.NewReader(query))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	r.Header.Set("Content-Type", mediaType)
 	r.Header.Set("Accept", mediaType)
 	r.Header.Set("User-Agent", "") // none
-	// A question may be sent twice, when the server has closed what was idle; see
-	// http.Transport. An empty header is not sent.
-	r.Header["Idempotency-Key"] = []string{}
 	answer, err := u.client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, reused, err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the server says %s", answer.Status)
+		return nil, reused, &refusal{fmt.Errorf("the server says %s", answer.Status)}
 	}
 	if t, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); t != mediaType {
-		return nil, fmt.Errorf("%w: its type is %.60q", errLie, answer.Header.Get("Content-Type"))
+		return nil, reused, &refusal{fmt.Errorf("%w: its type is %.60q", errLie, answer.Header.Get("Content-Type"))}
 	}
 	b, err := io.ReadAll(io.LimitReader(answer.Body, dns.MaxMsgSize+1))
 	if err == nil && len(b) > dns.MaxMsgSize {
-		err = fmt.Errorf("%w: longer than a message can be", errLie)
+		err = &refusal{fmt.Errorf("%w: longer than a message can be", errLie)}
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = os.ErrDeadlineExceeded
-	}
-	return b, err
+	return b, reused, err
 }
 
 // Close implements Upstream. Exchanges that are under way end in their time.
 func (u *https) Close() error {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.group.Wait()
 	u.transport.CloseIdleConnections()
 	return nil
 }

@@ -32,8 +32,8 @@ const systemTimeout = 2 * time.Second
 // is too long for that, one after the other as Failover does. Servers says who they are
 // and is called for each question, because a laptop changes them with its network; it
 // must return soon. Default: nil, ResolvConf of /etc/resolv.conf, read again when it
-// has changed. Who puts the Server itself into that file gives the servers that were
-// there before.
+// has changed; Windows has no such file, so there servers are needed. Who puts the Server
+// itself into that file gives the servers that were there before.
 func System(servers func() []netip.AddrPort, options *Options) Upstream {
 	if servers == nil {
 		servers = (&confFile{path: resolvConf}).servers

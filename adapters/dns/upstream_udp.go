@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/semaphore"
 
 	"l3extract/adapters/direct"
 	"l3extract/adapters/outbound"
@@ -22,6 +23,11 @@ const (
 	maxIdleSockets  = 16
 	socketIdle      = 10 * time.Second
 	socketExchanges = 32
+
+	// So many sockets are open at most; further exchanges wait for one. Over a proxy each
+	// is an association there.
+	maxSockets      = 256
+	maxAssociations = 32
 )
 
 // resend is when a query that is not answered is sent again: the client that asks again
@@ -31,7 +37,8 @@ var resend = [...]time.Duration{800 * time.Millisecond, 1600 * time.Millisecond}
 // packets is an upstream over UDP.
 type packets struct {
 	*target
-	fallback *streams // for what is truncated
+	fallback *streams            // for what is truncated
+	places   *semaphore.Weighted // of sockets in use
 	stats    upstreamCounters
 
 	mu     sync.Mutex
@@ -50,7 +57,15 @@ type socket struct {
 	reap *time.Timer // while it is idle
 }
 
-func newPackets(t *target) *packets { return &packets{target: t, fallback: newStreams(t, nil)} }
+func newPackets(t *target) *packets {
+	u := &packets{target: t, fallback: newStreams(t, nil)}
+	n := int64(maxAssociations)
+	if _, ok := t.options.PacketListener.(*direct.Dialer); ok {
+		n = maxSockets
+	}
+	u.places = semaphore.NewWeighted(n)
+	return u
+}
 
 func (u *packets) String() string { return "udp://" + u.target.String() }
 
@@ -80,6 +95,10 @@ func (u *packets) Exchange(ctx context.Context, query []byte) (response []byte, 
 func (u *packets) exchange(ctx context.Context, query []byte) ([]byte, error) {
 	ctx, cancel := u.options.within(ctx)
 	defer cancel()
+	if u.places.Acquire(ctx, 1) != nil {
+		return nil, ended(ctx, u.target)
+	}
+	defer u.places.Release(1)
 	s, err := u.take(ctx)
 	if err != nil {
 		return nil, err

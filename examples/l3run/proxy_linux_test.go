@@ -2,12 +2,18 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // capture is what tcpdump sees outside.
@@ -191,4 +197,71 @@ socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 	if n := dump.only(t, toProxy+`|IP 10\.77\.0\.[12]\.\d{4,5} > 10\.77\.0\.[12]\.\d{4,5}: UDP, `); n < 8 {
 		t.Errorf("tcpdump saw %d packets, which cannot be all", n)
 	}
+}
+
+// TestProxyLastBytes: what a command wrote before it ended arrives by a proxy too, also by
+// one whose socket cannot tell.
+func TestProxyLastBytes(t *testing.T) {
+	need(t, "bash", "microsocks")
+	const size = 1 << 20
+	w := newWorld(t)
+	c := newCaller(t, 0)
+	w.servers.serve(t, c.command(t, "microsocks", "-i", srv4, "-p", "1080"))
+	w.servers.waitPort(t, srv4+":1080")
+	path := filepath.Join(c.Home, "proxy")
+	w.relayUnix(t, path, srv4+":1080")
+	for _, proxy := range []string{"socks5://" + srv4, "socks5://" + path} {
+		ln := w.servers.listen(t, net.JoinHostPort(srv4, "9001"))
+		sum := make(chan string)
+		go func() { // awaited below
+			c, err := ln.Accept()
+			if err != nil {
+				sum <- err.Error()
+				return
+			}
+			defer c.Close()
+			h := sha256.New()
+			_, err = io.Copy(h, c)
+			sum <- fmt.Sprintf("%x %v", h.Sum(nil), err)
+		}()
+		cmd := c.l3run(t, "-proxy", proxy, "--", "bash", "-c", "exec 3>/dev/tcp/"+srv4+"/9001; cat >&3")
+		cmd.Stdin = body(size)
+		r := w.outside.run(t, cmd)
+		if got, want := <-sum, sumOf(t, body(size))+" <nil>"; r.code != 0 || got != want {
+			t.Errorf("%s: exit %d, the server got %s, want %s\n%s", proxy, r.code, got, want, r.errout)
+		}
+		ln.Close()
+	}
+}
+
+// relayUnix makes a Unix socket of a port in servers.
+func (w *world) relayUnix(t *testing.T, path, address string) {
+	t.Helper()
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g errgroup.Group // awaited by the cleanup
+	t.Cleanup(func() { ln.Close(); _ = g.Wait() })
+	pour := func(to, from net.Conn) error {
+		_, err := io.Copy(to, from)
+		return errors.Join(err, to.(interface{ CloseWrite() error }).CloseWrite())
+	}
+	g.Go(func() error {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return err
+			}
+			var up net.Conn
+			w.servers.do(t, func() (err error) {
+				up, err = net.Dial("tcp", address)
+				return err
+			})
+			var both errgroup.Group // awaited below
+			both.Go(func() error { return pour(up, c) })
+			both.Go(func() error { return pour(c, up) })
+			g.Go(func() error { return errors.Join(both.Wait(), c.Close(), up.Close()) })
+		}
+	})
 }
