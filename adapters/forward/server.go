@@ -69,8 +69,9 @@ type Server struct {
 	// two directions has ended. Default: 4 min. Negative: never.
 	HalfCloseTimeout time.Duration
 
-	// MaxDials bounds the dials in flight. Further streams are refused (RST, cause
-	// limit). An eighth is kept for sources that hold fewer than 16. Default:
+	// MaxDials bounds the dials in flight. For one more the oldest gives way, as if its
+	// DialTimeout were over, if it has taken more than a second; else the stream is
+	// refused (RST, cause limit). An eighth is kept for sources that hold fewer than 16. Default:
 	// 1024. Negative: no limit.
 	MaxDials int
 

@@ -25,6 +25,7 @@ type order struct {
 	Do      string // one of clients
 	Network string // the destinations' first three bytes
 	Streams int    // at once
+	Sockets int    // of a crowd
 	Stages  []int  // of idle: how many connections there are to be, in turn
 	Rate    int    // of datagrams, a second
 	From    string // the client's own address; empty: the kernel chooses

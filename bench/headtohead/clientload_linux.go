@@ -20,10 +20,8 @@ import (
 // sockets that say a word now and then, and short connections, of which a quarter go
 // where nobody answers.
 const (
-	crowdStreams   = 2000
-	crowdDatagrams = 5000 // sockets, each with a datagram a second
-	crowdDials     = 200  // a second
-	crowdDead      = 4    // every so many-th dial
+	crowdDials = 200 // a second
+	crowdDead  = 4   // every so many-th dial
 
 	trickleEvery = 250 * time.Millisecond
 	trickleSize  = 625 // with trickleEvery 20 kbit/s
@@ -156,7 +154,7 @@ func every(d time.Duration, stopped *atomic.Bool, f func(i int)) {
 func (o *order) trickles(came *atomic.Int64) error {
 	var g errgroup.Group
 	g.SetLimit(openers)
-	for i := range crowdStreams {
+	for i := range o.Streams {
 		g.Go(func() error {
 			c, err := o.dial(i, modeTrickle, destinations)
 			if err != nil {
@@ -182,7 +180,7 @@ func (o *order) trickles(came *atomic.Int64) error {
 // waits for an answer.
 func (o *order) sockets() (fds []int, err error) {
 	to := &unix.SockaddrInet4{Port: portNumber, Addr: [4]byte(net.ParseIP(o.Network + "1").To4())}
-	for range crowdDatagrams {
+	for range o.Sockets {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err == nil {
 			err = unix.Connect(fd, to)

@@ -55,7 +55,7 @@ func (v *visit) load() error {
 	}
 	v.figures[crowdCPU] = (after - before).Seconds() / took.Seconds()
 	v.figures[crowdUnanswered] = 100 * float64(r.Sent-r.Count) / float64(max(r.Sent, 1))
-	v.figures[crowdTrickled] = float64(r.Bytes) * 8 / 1e3 / took.Seconds() / crowdStreams
+	v.figures[crowdTrickled] = float64(r.Bytes) * 8 / 1e3 / took.Seconds() / float64(v.crowd)
 	return nil
 }
 
@@ -89,7 +89,7 @@ type gathered struct {
 // gather brings the crowd up.
 func (v *visit) gather(span time.Duration) (*gathered, error) {
 	v.progress("crowd")
-	cmd, limit, err := v.command(order{Do: "crowd", For: span + time.Minute})
+	cmd, limit, err := v.command(order{Do: "crowd", Streams: v.crowd, Sockets: v.crowd * 5 / 2, For: span + time.Minute})
 	if err != nil {
 		return nil, err
 	}
