@@ -31,7 +31,7 @@ func TestAutoRoute(t *testing.T) {
 	defer web.Close()
 	rules := func() (out string) {
 		w.here.do(t, func() error {
-			b, err := exec.Command("sh", "-c", "ip rule; ip -6 rule; ip route show table all").CombinedOutput()
+			b, err := exec.Command("sh", "-c", "ip rule; ip -6 rule; ip route | sed 's/ linkdown//; s/ *$//'; ip route show table all proto 108; ip -6 route show table all proto 108").CombinedOutput()
 			out = string(b)
 			return err
 		})
