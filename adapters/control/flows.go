@@ -18,7 +18,7 @@ import (
 
 // Flow is a live flow as it is shown.
 type Flow struct {
-	ID          stack.FlowID   `json:"id"`
+	ID          stack.FlowID   `json:"id"`      // of the stack
 	Network     string         `json:"network"` // "tcp" or "udp"
 	Source      netip.AddrPort `json:"source"`
 	Destination netip.AddrPort `json:"destination"` // "" for a UDP mapping that serves many

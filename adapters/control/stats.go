@@ -15,8 +15,8 @@ import (
 // Stats is the answer of GET /stats. The fields below Stack, Forward and Extra have the
 // names that they have in Go.
 type Stats struct {
-	Version string                       `json:"version,omitempty"`
-	Started time.Time                    `json:"started"` // when the Server was first used
+	Version string                       `json:"version,omitempty"` // Server.Version
+	Started time.Time                    `json:"started"`           // when the Server was first used
 	Now     time.Time                    `json:"now"`
 	Process Process                      `json:"process"`
 	Stack   stack.Stats                  `json:"stack"`
@@ -27,9 +27,9 @@ type Stats struct {
 
 // Process is what the Go runtime says of itself.
 type Process struct {
-	Goroutines int    `json:"goroutines"`
-	Heap       uint64 `json:"heap"`   // bytes in use
-	System     uint64 `json:"system"` // bytes that it holds of the system, less those given back
+	Goroutines int    `json:"goroutines"` // there are now
+	Heap       uint64 `json:"heap"`       // bytes in use
+	System     uint64 `json:"system"`     // bytes that it holds of the system, less those given back
 }
 
 // Stats returns the account as of now.

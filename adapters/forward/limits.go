@@ -5,7 +5,9 @@ import "l3extract/internal/limit"
 // Limits are the bounds of dials, as the fields of Server of the same names, which they
 // take the place of.
 type Limits struct {
-	MaxDials, MaxDialsPerSource, MaxDialsPerDestination int
+	MaxDials               int // in flight
+	MaxDialsPerSource      int // of one client address
+	MaxDialsPerDestination int // to one address and port
 }
 
 // SetLimits changes the bounds of dials, also while f serves. Dials in flight go on. A bound

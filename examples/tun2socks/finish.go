@@ -69,7 +69,7 @@ func (p *program) logFlow(f stack.Flow) {
 		"id", uint64(f.ID), "network", f.Network, "client", f.Source, "to", f.Destination, "name", name, "via", via,
 		"in", f.In, "out", f.Out, "took", f.Duration(time.Now()).Round(time.Millisecond), "cause", control.CauseOf(f.Cause),
 	}
-	if f.Cause != nil {
+	if f.Cause != nil && f.Cause.Error() != control.CauseOf(f.Cause) {
 		attrs = append(attrs, "why", f.Cause.Error())
 	}
 	if debug {

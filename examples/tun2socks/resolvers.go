@@ -36,7 +36,11 @@ func (w *ways) resolvers(c *config.Config) (err error) {
 		}
 		w.dnsRules = append(w.dnsRules, rule)
 	}
-	return nil
+	trial, err := dns.New(&dns.Config{Upstream: w.upstream, Rules: w.dnsRules}) // it starts nothing
+	if err != nil {
+		return &config.Error{Field: "dns", Why: err.Error()}
+	}
+	return trial.Close()
 }
 
 // servers makes one upstream of several URLs. They are asked by the outbound via, by default

@@ -57,7 +57,7 @@ func (p *program) extra() map[string]any {
 // show has the screen until its user leaves it, and then prints what was logged last.
 func (p *program) show(ctx context.Context, s status.Source, stdin io.Reader, stdout io.Writer) error {
 	err := status.Show(ctx, s, p.device.Name(), p.screen, stdin, stdout)
-	p.screen.Dump(p.stderr)
+	p.screen.Release(p.stderr)
 	return err
 }
 

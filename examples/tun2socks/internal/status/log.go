@@ -3,7 +3,6 @@ package status
 import (
 	"bytes"
 	"io"
-	"strings"
 	"sync"
 )
 
@@ -12,7 +11,8 @@ import (
 type Log struct {
 	mu    sync.Mutex // a leaf
 	lines []string
-	part  []byte // of a line that has no end yet
+	part  []byte    // of a line that has no end yet
+	out   io.Writer // what is written goes there; nil: it is kept
 }
 
 const (
@@ -24,6 +24,9 @@ const (
 func (l *Log) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.out != nil {
+		return l.out.Write(b)
+	}
 	n := len(b)
 	for {
 		line, rest, ended := bytes.Cut(b, []byte("\n"))
@@ -46,9 +49,12 @@ func (l *Log) last(n int) []string {
 	return append([]string(nil), l.lines[max(0, len(l.lines)-n):]...)
 }
 
-// Dump writes what is kept to w, when the screen has gone.
-func (l *Log) Dump(w io.Writer) {
-	for _, line := range l.last(maxLines) {
-		_, _ = io.WriteString(w, strings.TrimRight(line, "\r")+"\n") // there is nobody left to tell
+// Release writes what is kept to w, and from now on everything else: the screen has gone.
+func (l *Log) Release(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		_, _ = io.WriteString(w, line+"\n") // there is nobody left to tell
 	}
+	l.lines, l.out = nil, w
 }

@@ -213,11 +213,11 @@ func TestLog(t *testing.T) {
 		t.Errorf("%d bytes, %d lines are kept", len(l.part), len(l.lines))
 	}
 	var out bytes.Buffer
-	l.Dump(&out)
-	if n := strings.Count(out.String(), "\n"); n != maxLines {
+	l.Release(&out)
+	io.WriteString(l, "late\n")
+	if n := strings.Count(out.String(), "\n"); n != maxLines+1 || !strings.HasSuffix(out.String(), "\nlate\n") {
 		t.Errorf("%d lines", n)
 	}
-	l.Dump(io.Discard)
 }
 
 func TestNumbers(t *testing.T) {
