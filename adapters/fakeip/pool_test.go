@@ -187,7 +187,7 @@ func TestHold(t *testing.T) {
 func TestPin(t *testing.T) {
 	p := mustNew(t, small(-1))
 	a := assign(t, p, alice, "a")
-	if !p.Pin(a) || !p.Pin(a) {
+	if first, second := p.Pin(a), p.Pin(a); !first || !second {
 		t.Fatal("not pinned")
 	}
 	for i := range 20 {
