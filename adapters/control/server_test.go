@@ -293,7 +293,7 @@ func TestListen(t *testing.T) {
 
 func TestSnake(t *testing.T) {
 	for in, want := range map[string]string{
-		"DialsFailed": "dials_failed", "TCP": "tcp", "UDPSockets": "udp_sockets", "PacketsIn": "packets_in", "fake-ip": "fake_ip", "ID": "id",
+		"DialsFailed": "dials_failed", "TCP": "tcp", "UDPSockets": "udp_sockets", "PacketsIn": "packets_in", "fake-ip": "fake_ip", "a.b/é": "a_b__", "ID": "id",
 	} {
 		if got := snake(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)

@@ -68,7 +68,7 @@ func newProgram(in *config.Invocation, args []string, stderr io.Writer) (*progra
 	}
 	p.log = logs.New(out, in.LogLevel)
 	var err error
-	p.ways, err = newWays(in.Config, nil, p.log.Logger)
+	p.ways, err = newWays(in.Config, nil, p.log.Logger, in.Check)
 	if err != nil {
 		p.log.Close()
 	}

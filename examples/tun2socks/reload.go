@@ -35,7 +35,7 @@ func (p *program) tryReload() error {
 		return err
 	}
 	old := p.ways
-	next, err := newWays(in.Config, old, p.log.Logger)
+	next, err := newWays(in.Config, old, p.log.Logger, false)
 	if err != nil {
 		return in.Locate(err)
 	}

@@ -88,7 +88,7 @@ func (p *program) lead(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("interface auto: %w", err)
 		}
-		p.ways.direct.InterfaceOf = p.watch.Interface
+		p.ways.watch.Store(p.watch)
 	}
 	if !c.Routes.Auto || p.in.Queue > 0 {
 		return nil

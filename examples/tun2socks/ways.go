@@ -12,11 +12,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"l3extract/adapters/autoroute"
 	"l3extract/adapters/direct"
 	"l3extract/adapters/dns"
+	"l3extract/adapters/netwatch"
 	"l3extract/adapters/proxyurl"
 	"l3extract/adapters/router"
 	"l3extract/examples/tun2socks/internal/config"
@@ -34,8 +36,11 @@ type ways struct {
 	upstream dns.Upstream // nil: DNS is not served
 	dnsRules []dns.Rule
 
-	failovers []*router.Failover
+	failovers map[string]*router.Failover
 	log       *slog.Logger
+	trial     bool // for -check: nothing shall be dialled
+
+	watch *atomic.Pointer[netwatch.Monitor] // of -interface auto, from when there is one
 }
 
 // The names of outbounds that need no definition.
@@ -47,13 +52,17 @@ const (
 )
 
 // newWays makes the ways of c. What an old one has already is taken from there. Nothing is
-// dialled but by the checks of failovers, which begin.
-func newWays(c *config.Config, old *ways, log *slog.Logger) (*ways, error) {
-	w := &ways{byURL: make(map[string]*proxyurl.Outbound), named: make(map[string]router.Outbound), log: log}
+// dialled but by the checks of failovers, which begin, unless it is a trial.
+func newWays(c *config.Config, old *ways, log *slog.Logger, trial bool) (*ways, error) {
+	w := &ways{
+		byURL: make(map[string]*proxyurl.Outbound), named: make(map[string]router.Outbound),
+		failovers: make(map[string]*router.Failover), log: log, trial: trial,
+	}
 	if old != nil {
-		w.direct = old.direct
+		w.direct, w.watch = old.direct, old.watch
 	} else {
-		w.direct = newDirect(c)
+		w.watch = new(atomic.Pointer[netwatch.Monitor])
+		w.direct = newDirect(c, w.watch)
 	}
 	err := w.outbounds(c, old)
 	if err == nil {
@@ -70,20 +79,27 @@ func newWays(c *config.Config, old *ways, log *slog.Logger) (*ways, error) {
 }
 
 // newDirect makes what all sockets of the program are opened by.
-func newDirect(c *config.Config) *direct.Dialer {
+func newDirect(c *config.Config, watch *atomic.Pointer[netwatch.Monitor]) *direct.Dialer {
 	d := &direct.Dialer{Mark: uint32(c.Mark)}
 	if c.Routes.Auto {
 		d.Mark = cmp.Or(d.Mark, autoroute.DefaultMark)
 	}
-	if c.Interface != "auto" {
-		d.Interface = c.Interface
+	if d.Interface = c.Interface; c.Interface == "auto" {
+		d.Interface = ""
+		d.InterfaceOf = func(network string) (string, error) {
+			if m := watch.Load(); m != nil {
+				return m.Interface(network)
+			}
+			return "", nil // as routes say, while they are still the host's own
+		}
 	}
 	// Names of proxies and of what goes directly are asked over the same marked sockets, and
 	// of the servers that the host had before we changed anything.
 	before := hostServers(c)
+	var turn atomic.Uint32
 	d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if len(before) > 0 {
-			address = before[time.Now().Nanosecond()/1000%len(before)].String()
+			address = before[int(turn.Add(1)-1)%len(before)].String()
 		}
 		plain := &direct.Dialer{Mark: d.Mark, Interface: d.Interface, InterfaceOf: d.InterfaceOf}
 		return plain.DialContext(ctx, network, address)
@@ -146,11 +162,15 @@ func (w *ways) outbounds(c *config.Config, old *ways) error {
 		if o.URL != "" {
 			continue
 		}
+		if w.trial {
+			w.named[o.Name] = router.Outbound{Name: o.Name, Dialer: w.direct}
+			continue
+		}
 		f, err := router.NewFailover(w.failover(&o))
 		if err != nil {
 			return &config.Error{Field: fmt.Sprintf("outbounds[%d].failover", i), Why: err.Error()}
 		}
-		w.failovers = append(w.failovers, f)
+		w.failovers[o.Name] = f
 		w.named[o.Name] = router.Outbound{Name: o.Name, Dialer: f}
 	}
 	return nil
