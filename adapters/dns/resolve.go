@@ -101,6 +101,7 @@ func (s *Server) fly(q *query) {
 	stale, _ := s.cache.get(q.key, time.Now())
 	if stale != nil {
 		early := time.AfterFunc(staleAfter, func() {
+			s.cache.late(q.key, stale, time.Now()) // nor do those wait who come now
 			s.giveStale(s.flights.take(q.key), stale)
 		})
 		defer early.Stop()
@@ -114,7 +115,7 @@ func (s *Server) fly(q *query) {
 	}
 	s.failed(q, err)
 	if stale != nil {
-		s.cache.failed(q.key, time.Now())
+		s.cache.late(q.key, stale, time.Now())
 		s.giveStale(s.flights.end(q.key), stale)
 		return
 	}
