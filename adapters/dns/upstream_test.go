@@ -556,6 +556,71 @@ func (p proxySocket) WriteTo(b []byte, to net.Addr) (int, error) {
 	return p.PacketConn.WriteTo(b, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(n.Port)})
 }
 
+// TestMuteServer: one that takes connections and does not go on keeps none of them for
+// longer than its time, so that later questions are not left without.
+func TestMuteServer(t *testing.T) {
+	for _, scheme := range []string{"tls", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			r := start(t, scheme, "", www)
+			mute, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes connections for it
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mute.Close()
+			var isMute atomic.Bool
+			isMute.Store(true)
+			r.options.Timeout = 50 * time.Millisecond
+			r.options.Dialer = dialFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
+				if isMute.Load() {
+					address = mute.Addr().String()
+				}
+				return new(direct.Dialer).DialContext(ctx, network, address)
+			})
+			u := r.upstream(t)
+			for range 2 * httpsConns {
+				if _, err := exchange(t, u, "www.example"); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error(err)
+				}
+			}
+			isMute.Store(false)
+			for range 100 { // a busy machine may take more than 50 ms
+				if _, err = exchange(t, u, "www.example"); err == nil {
+					return
+				}
+			}
+			t.Errorf("the server is back and is not asked: %v", err)
+		})
+	}
+}
+
+// TestDeadAddress: a server whose first address swallows everything is asked at the other.
+func TestDeadAddress(t *testing.T) {
+	for _, scheme := range schemes[1:] {
+		t.Run(scheme, func(t *testing.T) {
+			r := start(t, scheme, "", www)
+			r.url = strings.Replace(r.url, "127.0.0.1", "example.com", 1)
+			r.options.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, nil
+			}
+			r.options.Dialer = dialFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
+				if strings.HasPrefix(address, "127.0.0.2:") {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return new(direct.Dialer).DialContext(ctx, network, address)
+			})
+			r.options.Timeout = time.Second
+			mustExchange(t, r.upstream(t), "www.example")
+		})
+	}
+}
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (f dialFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return f(ctx, network, address)
+}
+
 // TestSecondAddress: a server whose first address is dead is found at the other.
 func TestSecondAddress(t *testing.T) {
 	r := start(t, "tcp", "", www)
