@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -593,6 +594,67 @@ func TestMuteServer(t *testing.T) {
 	}
 }
 
+// TestTwoLookups: of two lookups at once that find different addresses the first to end
+// holds, because its addresses are being tried.
+func TestTwoLookups(t *testing.T) {
+	var to *target
+	first := true
+	o := &Options{Lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		if !first {
+			return []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, nil
+		}
+		first = false
+		if err := to.prepare(ctx); err != nil {
+			t.Error(err)
+		}
+		to.tried(0, errors.New("dead"))
+		return []netip.Addr{netip.MustParseAddr("192.0.2.3")}, nil
+	}}
+	to, err := newTarget("example.com", "53", o.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := to.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if addrs, at := to.now(); len(addrs) != 2 || at != 1 || !addrs[0].Is4() {
+		t.Errorf("%v, of which %d is the first", addrs, at)
+	}
+}
+
+// TestFullPipe: who asks a server that reads nothing is told so in its own time, although
+// another is stuck in a Write that has more; and the end of that one's context ends it.
+func TestFullPipe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &Options{Timeout: -1, Dialer: dialFunc(func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			t.Cleanup(func() { far.Close() })
+			return near, nil
+		})}
+		u, err := ParseUpstream("tcp://192.0.2.1", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer u.Close()
+		stuck, cancel := context.WithCancel(t.Context())
+		var g sync.WaitGroup
+		g.Go(func() {
+			if _, err := exchangeIn(t, stuck, u, "stuck.example"); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		ctx, done := context.WithTimeout(t.Context(), time.Second)
+		defer done()
+		if _, err := exchangeIn(t, ctx, u, "www.example"); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		cancel()
+		g.Wait()
+	})
+}
+
 // TestDeadAddress: a server whose first address swallows everything is asked at the other.
 func TestDeadAddress(t *testing.T) {
 	for _, scheme := range schemes[1:] {
@@ -649,7 +711,7 @@ func TestParseUpstream(t *testing.T) {
 		"https://dns.quad9.net/dns-query": "https://dns.quad9.net:443/dns-query", "https://dns.example:8443": "https://dns.example:8443/dns-query",
 		"[fe80::1%eth0]:53": "udp://[fe80::1%eth0]:53", "9.9.9.9, tls://dns.quad9.net": "udp://9.9.9.9:53,tls://dns.quad9.net:853",
 		"": "", "ftp://9.9.9.9": "", "tls://": "", "udp://9.9.9.9:0": "", "udp://9.9.9.9:x": "", "udp://9.9.9.9/x": "", "https://a/b?c": "",
-		"https://u:p@a/b": "", "9.9.9.9,,": "", "https:///dns-query": "", "udp://9.9.9.9:65536": "", "a b": "", "quad9": "", "quad9:53": "",
+		"https://u:secret@a/b": "", "https://u:secret@a:x/b": "", "u:secret@a": "", "tls://u:sec@secret@a": "", "tls://u:%secret@a": "", "ftp://secret@a/b": "", "9.9.9.9,,": "", "https:///dns-query": "", "udp://9.9.9.9:65536": "", "a b": "", "quad9": "", "quad9:53": "",
 	} {
 		u, err := ParseUpstream(raw, nil)
 		if (err == nil) != (want != "") {
@@ -657,7 +719,7 @@ func TestParseUpstream(t *testing.T) {
 			continue
 		}
 		if err != nil {
-			if strings.Contains(err.Error(), "\n") {
+			if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%q: %v", raw, err)
 			}
 			continue
