@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -122,12 +123,17 @@ func (u *packets) exchange(ctx context.Context, query []byte) ([]byte, error) {
 	return response, err
 }
 
+// udpBuffers hold the largest datagram, of which a response is mostly a hundredth.
+var udpBuffers = sync.Pool{New: func() any { return new([dns.MaxMsgSize]byte) }}
+
 // over asks query over s. A socket is clean if nothing else can come on it.
 func (u *packets) over(ctx context.Context, s *socket, query []byte) (response []byte, clean bool, err error) {
 	enough := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
 	defer enough()
 	clean = true
-	b := make([]byte, dns.MaxMsgSize)
+	buf := udpBuffers.Get().(*[dns.MaxMsgSize]byte)
+	defer udpBuffers.Put(buf)
+	b := buf[:]
 	began := time.Now()
 	for try := 0; ; try++ {
 		if err := s.send(query); err != nil {
@@ -147,7 +153,7 @@ func (u *packets) over(ctx context.Context, s *socket, query []byte) (response [
 			n, from, err := s.ReadFrom(b)
 			switch {
 			case err == nil && fromPeer(from, s.peer) && responds(b[:n], query) == nil:
-				return b[:n:n], clean && enough(), nil
+				return bytes.Clone(b[:n]), clean && enough(), nil
 			case err == nil:
 				clean = false
 				u.stats.ignored.Add(1)
