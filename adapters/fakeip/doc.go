@@ -35,7 +35,7 @@
 // # On disk
 //
 // Save and Load keep the map over a restart, by choice: it is a list of what was
-// visited. Save writes a file that only its owner may read, beside the old one, and
+// visited. What was assigned after the last Save stands for no name then. Save writes a file that only its owner may read, beside the old one, and
 // renames it. A file that is damaged, or of another version or other prefixes, is
 // refused as a whole, and the pool stays as it is.
 //

@@ -134,8 +134,9 @@ func (p *Pool) decode(r io.Reader) error {
 			o = &owner{key: rec.owner}
 		}
 		p.use(p.add(o, rec.name, rec.place), now)
-		p.next = rec.place%p.span + 1
 	}
+	// The next place stays a random one: those behind the last were given out after the
+	// file was written, if a crash came between, and clients remember.
 	return nil
 }
 

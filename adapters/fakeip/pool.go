@@ -148,6 +148,10 @@ func New(cfg *Config) (*Pool, error) {
 // Prefixes returns where the addresses come from, for routes.
 func (p *Pool) Prefixes() (v4, v6 netip.Prefix) { return p.v4, p.v6 }
 
+// Hold returns for how long a name is kept after its last use whatever comes; negative:
+// no time.
+func (p *Pool) Hold() time.Duration { return p.hold }
+
 // Contains tells whether a is an address of the pool, with a name or without.
 func (p *Pool) Contains(a netip.Addr) bool {
 	_, ok := p.place(a)
