@@ -215,6 +215,12 @@ func cleanup(cfg *Config) error {
 		return err
 	}
 	defer file.close()
+	if name, err := k.rival(0); err != nil || name != "" {
+		if err == nil {
+			err = fmt.Errorf("device %s: %w", name, errBusy)
+		}
+		return fmt.Errorf("autoroute: %w", err)
+	}
 	err = join(undoFiles(left, nil), k.clearRules(), k.clearRoutes(false))
 	if err != nil {
 		return fmt.Errorf("autoroute: %w%s", err, hint(err))

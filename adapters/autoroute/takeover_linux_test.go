@@ -1,0 +1,87 @@
+package autoroute
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"l3extract/l3conn/tun"
+)
+
+// dies is an instance that was killed: what it has set up is left.
+func dies(t *testing.T, dev *tun.Device, r *Routes) {
+	t.Helper()
+	r.once.Do(func() {}) // it never gets to Close
+	r.release()
+	must(t, dev.Close())
+}
+
+// TestOtherPriority: what a killed instance has left at other priorities is not taken for
+// rules that are wanted, wherever they meet.
+func TestOtherPriority(t *testing.T) {
+	host, _ := newHost(t)
+	before := host.snapshot()
+	for d := -atEnd; d <= atEnd; d++ {
+		cfg := Config{StateDir: t.TempDir(), Strict: true, Device: tunName}
+		dies(t, host.open(tunName), host.mustSetup(cfg))
+		cfg.Priority = DefaultPriority + d
+		dev := host.open(tunName)
+		r := host.mustSetup(cfg)
+		expect := func(want map[string]string) {
+			t.Helper()
+			for query, want := range want {
+				if got := host.way(query); got != want {
+					rules, _ := host.run("ip rule")
+					t.Errorf("%+d: %s goes by %q, want %q\n%s", d, query, got, want, rules)
+				}
+			}
+		}
+		const marked, marked6 = "198.51.100.1 mark 0x6c33", "2001:db8:2::1 mark 0x6c33"
+		expect(map[string]string{"198.51.100.1": tunName, "2001:db8:2::1": tunName, marked: "lan0", marked6: "lan0", gw4: "lan0"})
+		dies(t, dev, r)
+		expect(map[string]string{"198.51.100.1": "", "2001:db8:2::1": "", marked: "lan0", marked6: "lan0", gw4: "lan0"})
+		host.do(func() { must(t, Cleanup(&cfg)) })
+		if after := host.snapshot(); after != before {
+			t.Fatalf("%+d: before:\n%s\nafter:\n%s", d, before, after)
+		}
+	}
+}
+
+// TestCleanupOfTheLiving: Cleanup with another state directory does not take the routes
+// of an instance that lives.
+func TestCleanupOfTheLiving(t *testing.T) {
+	host, _ := newHost(t)
+	dev := host.open(tunName)
+	r := host.mustSetup(Config{StateDir: t.TempDir(), Strict: true})
+	want := host.snapshot()
+	other := Config{StateDir: t.TempDir()}
+	host.do(func() {
+		if err := Cleanup(&other); !errors.Is(err, errBusy) || !strings.Contains(err.Error(), tunName) {
+			t.Error(err)
+		}
+	})
+	if got := host.snapshot(); got != want {
+		t.Errorf("changed from\n%s\nto\n%s", want, got)
+	}
+	dies(t, dev, r)
+	host.do(func() { must(t, Cleanup(&other)) })
+}
+
+// TestInterruptedDump: a list that a change came in the middle of is asked for again, and
+// is never taken for whole.
+func TestInterruptedDump(t *testing.T) {
+	for _, times := range []int{0, 3, 1000} {
+		n := 0
+		all, err := again(func() (string, error) {
+			if n++; n <= times {
+				return "some", netlink.ErrDumpInterrupted
+			}
+			return "all", nil
+		})
+		if (err == nil) != (all == "all") || (err == nil) != (times < 1000) {
+			t.Errorf("after %d: %s, %v", times, all, err)
+		}
+	}
+}
