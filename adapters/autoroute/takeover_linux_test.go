@@ -85,3 +85,24 @@ func TestInterruptedDump(t *testing.T) {
 		}
 	}
 }
+
+// TestIPv6SwitchedOff: an interface for which IPv6 was off has it while it is ours.
+func TestIPv6SwitchedOff(t *testing.T) {
+	host, _ := newHost(t)
+	host.open(tunName)
+	off := func() string {
+		t.Helper()
+		out, err := host.run("cat " + noIPv6(tunName))
+		must(t, err)
+		return strings.TrimSpace(out)
+	}
+	host.sysctl("net/ipv6/conf/"+tunName+"/disable_ipv6", "1")
+	r := host.mustSetup(Config{StateDir: t.TempDir()})
+	if off() != "0" {
+		t.Error("it stays off")
+	}
+	host.do(func() { must(t, r.Close()) })
+	if off() != "1" {
+		t.Error("it is not off again")
+	}
+}
