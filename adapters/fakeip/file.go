@@ -62,7 +62,7 @@ func (p *Pool) Save(path string) (err error) {
 
 // Load takes in the names of a file that Save wrote, with their addresses, before the
 // pool has any. A file that does not exist is no error. After any other error, which
-// says in one line what is wrong and where, the pool is empty.
+// says in one line what is wrong and where, the pool is as it was.
 func (p *Pool) Load(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

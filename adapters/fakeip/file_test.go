@@ -88,7 +88,7 @@ func TestCrash(t *testing.T) {
 // TestLoadIntoASmallerPool: what was used last stays.
 func TestLoadIntoASmallerPool(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "map")
-	p := mustNew(t, &Config{Size: 100})
+	p := mustNew(t, &Config{Size: 200})
 	for i := range 100 {
 		assign(t, p, alice, fmt.Sprintf("h%d", i))
 	}

@@ -20,7 +20,7 @@ type Config struct {
 	V4, V6 netip.Prefix
 
 	// Size is how many names the pool holds, at most half of what the smaller prefix
-	// has. A name costs some 300 bytes. Default: 65536, or that half.
+	// has; one source alone has seven eighths of it. A name costs some 300 bytes. Default: 65536, or that half.
 	Size int
 
 	// Reserved are addresses of the prefixes that are somebody's: those of the TUN
