@@ -181,6 +181,8 @@ const (
 	Ended           = flow.Shutdown
 	ConnFailed      = flow.ConnFailed
 	Killed          = flow.Killed
+	PathLost        = flow.PathLost
+	Loop            = flow.Loop
 )
 
 // validate refuses what makes no sense; conn is what the Stack will run on.

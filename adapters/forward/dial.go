@@ -93,6 +93,8 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 
 	dctx, cancel := n.flowContext(ctx, f)
 	defer cancel()
+	w := n.watch(&dctx)
+	defer w.end()
 	place.wait(cancel)
 	// The stream may end meanwhile: DecideTimeout, Stack.Kill.
 	defer context.AfterFunc(st.Context(), cancel)()
@@ -115,6 +117,9 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	c, err := dial(dctx, "tcp", address)
 	if err == nil && after {
 		c, err = n.judgeRemote(c)
+	}
+	if err != nil && w.lost.Load() {
+		err = dialLost(err)
 	}
 	n.stats.dialing.Add(-1)
 	if err != nil && place.cut() {

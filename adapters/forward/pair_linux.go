@@ -106,7 +106,9 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Tar
 		p.dialFailed(g, err)
 		return true
 	}
+	p.up.Lock() // EndVia knows of p
 	p.sock = sock
+	p.up.Unlock()
 	l.dials.add(g)
 	p.begin()
 	place.wait(func() { p.dialFailed(g, dialError(g, os.ErrDeadlineExceeded)) })
@@ -132,7 +134,9 @@ func (l *loop) adopt(st *tcp.Stream, up net.Conn) bool {
 	}
 	_ = c.Close() // the duplicate is the socket now, which the runtime need not watch
 	p := l.newPair(st)
+	p.up.Lock()
 	p.sock.FD = fd
+	p.up.Unlock()
 	p.phase.Store(answering)
 	p.begin()
 	p.answer()

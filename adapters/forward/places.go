@@ -40,14 +40,19 @@ type place struct {
 // gives way, if that is long.
 func (n *session) acquire(st *tcp.Stream, t *Target) (*place, error) {
 	p := &place{of: &n.dials, source: st.Source().Addr(), target: t.Addr, began: time.Now()}
-	verdict := n.dials.table.Acquire(p.source, p.target)
+	verdict, others := n.dials.table.AcquireBeside(p.source, p.target)
 	if verdict == limit.Total && n.dials.makeRoom(p.began) {
 		n.stats.dialsCut.Add(1)
-		verdict = n.dials.table.Acquire(p.source, p.target)
+		verdict, others = n.dials.table.AcquireBeside(p.source, p.target)
 	}
 	if verdict != limit.OK {
 		n.stats.limited.Add(1)
 		return nil, errLimited
+	}
+	if others > 0 && n.cameBack(st.Source(), st.Destination()) {
+		p.release()
+		n.looped("tcp", st.Source(), st.Destination())
+		return nil, errLooped
 	}
 	return p, nil
 }

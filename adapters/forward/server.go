@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"l3extract/adapters/outbound"
@@ -74,6 +75,10 @@ type Server struct {
 	// 1024. Negative: no limit.
 	MaxDials int
 
+	// MaxDialsPerSource is the part of MaxDials that one client address (IPv6: one /64)
+	// may have in flight. Default, and negative: no limit.
+	MaxDialsPerSource int
+
 	// MaxDialsPerDestination is the part of MaxDials that may be in flight to one
 	// address and port. Default: 64. Negative: no limit.
 	MaxDialsPerDestination int
@@ -100,6 +105,10 @@ type Server struct {
 	goroutines bool
 
 	stats counters
+
+	mu      sync.Mutex // a leaf
+	serving []*session
+	limits  *Limits // nil: those of the fields
 }
 
 // Dial is the account of one dial.

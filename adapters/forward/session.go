@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"l3extract/adapters/direct"
@@ -36,6 +37,11 @@ type session struct {
 	accepting, flows sync.WaitGroup
 	upstreams        upstreams
 
+	loopTold atomic.Int64 // when a loop was last told of, in Unix nanoseconds
+	ports    ports
+
+	lost atomic.Pointer[lostVia] // nil: EndVia was never called
+
 	mu      sync.Mutex // a leaf
 	live    map[ender]struct{}
 	stopped bool // flows are ended as they come
@@ -62,10 +68,7 @@ func (f *Server) newSession(s *stack.Stack) *session {
 	if n.idle > 0 && (n.halfIdle == 0 || n.halfIdle > n.idle) {
 		n.halfIdle = n.idle
 	}
-	n.dials.table = limit.New(limit.Config{
-		Total:          orDefault(f.MaxDials, DefaultMaxDials),
-		PerDestination: orDefault(f.MaxDialsPerDestination, DefaultMaxDialsPerDestination),
-	}, nil)
+	n.dials.table = limit.New(f.dialLimits(), nil)
 	for _, p := range s.Addrs() {
 		n.own[p.Addr()] = true
 	}
@@ -95,6 +98,7 @@ func (n *session) judge(a netip.Addr) error { return n.srv.Policy.judge(a, n.own
 
 // serve is Server.Serve.
 func (n *session) serve(ctx context.Context) error {
+	defer n.srv.enlist(n)()
 	if n.loop = n.newLoop(); n.loop != nil {
 		defer n.loop.close() // when all flows have ended
 	}

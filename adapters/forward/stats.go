@@ -14,6 +14,7 @@ type Stats struct {
 	DialsCut    uint64 // dials of more than a second that gave way to others, when MaxDials were in flight
 	Limited     uint64 // streams refused because of MaxDials and MaxDialsPerDestination
 	Unroutable  uint64 // streams and datagrams that Route refused
+	Looped      uint64 // streams and datagrams refused because they were upstreams of ours that came back
 	Idle        uint64 // relays ended by IdleTimeout and HalfCloseTimeout
 
 	Sniffed, SniffedNames uint64 // streams that Sniff wanted looked at, and those that named a host
@@ -46,6 +47,7 @@ type Stats struct {
 type counters struct {
 	relays, sockets, dialing                                         atomic.Int64
 	streams, dials, dialsFailed, dialsCut, limited, unroutable, idle atomic.Uint64
+	looped                                                           atomic.Uint64
 	sniffed, sniffedNames                                            atomic.Uint64
 	policyStreams, policyDatagrams                                   atomic.Uint64
 	datagramsOut, datagramsIn, datagramsLost, datagramsOver          atomic.Uint64
@@ -60,7 +62,7 @@ func (f *Server) Stats() Stats {
 	return Stats{
 		Relays: c.relays.Load(), Sockets: c.sockets.Load(), Dialing: c.dialing.Load(),
 		Streams: c.streams.Load(), Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(), DialsCut: c.dialsCut.Load(),
-		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(),
+		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(), Looped: c.looped.Load(),
 		Sniffed: c.sniffed.Load(), SniffedNames: c.sniffedNames.Load(),
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),

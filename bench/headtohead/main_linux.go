@@ -103,7 +103,7 @@ func parse(args []string) (*comparison, error) {
 	known := slices.Concat(measurements, stress, quiet)
 	only := strings.Join(slices.Concat(measurements, quiet), ",")
 	f.StringVar(&c.out, "out", "headtohead-results", "write tables, figures and charts to this `directory`")
-	f.StringVar(&c.programs, "programs", "", "only these, comma-separated (default: all that can be had)")
+	f.StringVar(&c.programs, "programs", "", "only these, comma-separated (default: all that can be had but those that need a SOCKS5 server or have no offload)")
 	f.StringVar(&only, "only", only, "only these measurements, comma-separated; load is done if it is named")
 	f.StringVar(&c.source, "source", "../..", "build ours in this `directory`")
 	f.IntVar(&c.rounds, "rounds", 3, "how often each program has its turn")
@@ -164,7 +164,7 @@ func (c *comparison) prepare(ctx context.Context, dir string) error {
 	wanted := strings.FieldsFunc(c.programs, func(r rune) bool { return r == ',' })
 	for _, p := range programs(c.self, c.source, dir) {
 		at := slices.Index(wanted, p.name)
-		if c.programs != "" && at < 0 {
+		if at < 0 && (c.programs != "" || p.aside) {
 			continue
 		}
 		if at >= 0 {

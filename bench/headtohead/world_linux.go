@@ -26,6 +26,8 @@ const (
 type world struct {
 	client, middle, server *netns
 
+	beside []*process // what the program needs, and what does not count
+
 	mtu   int
 	limit time.Duration // after which what runs in it is ended
 }
@@ -69,6 +71,7 @@ func newWorld(mtu int, limit time.Duration) (*world, error) {
 
 // close lets the namespaces go; the kernel takes them when nobody is in them.
 func (w *world) close() error {
+	w.stopBeside()
 	var err error
 	for _, n := range []*netns{w.client, w.middle, w.server} {
 		if n != nil && n.f != nil {

@@ -1,0 +1,52 @@
+package bench
+
+import (
+	"fmt"
+	"net"
+	"testing"
+
+	"l3extract/l3conn"
+	"l3extract/l3conn/framed"
+	"l3extract/stack"
+)
+
+// BenchmarkTunnel moves 64 KiB per operation between two Stacks over a TCP connection of
+// the loopback that carries frames. Run it in one go with BenchmarkTUN, beside which it
+// has a second Stack to pay for instead of the kernel's TCP, and the carrier's own.
+func BenchmarkTunnel(b *testing.B) {
+	for _, mtu := range []int{1500, framed.MaxMTU} {
+		for _, streams := range []int{1, 8} {
+			b.Run(fmt.Sprintf("framed/mtu=%d/streams=%d", mtu, streams), func(b *testing.B) {
+				bulk(b, ours(b, func() (x, y l3conn.Conn) { return framedPair(b, mtu) }, stack.Config{MTU: mtu}), streams, false)
+			})
+		}
+	}
+}
+
+// framedPair is two ends of frames over TCP.
+func framedPair(b *testing.B, mtu int) (x, y l3conn.Conn) {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	dialled, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var ends [2]l3conn.Conn
+	for i, stream := range []net.Conn{dialled, accepted} {
+		end, err := framed.New(stream, &framed.Config{MTU: mtu})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { end.Close() })
+		ends[i] = end
+	}
+	return ends[0], ends[1]
+}
