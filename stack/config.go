@@ -67,13 +67,16 @@ type Config struct {
 	// must be a pure function. Default: an IPv4 address, an IPv6 /64.
 	SourceKey func(netip.Addr) netip.Prefix
 
-	// MemoryLimit bounds, in bytes, what the buffers of the Stack may hold
-	// together: receive, send, write-buffer, datagram and reassembly bytes,
-	// counted by the limits granted. Pings that wait for AcceptEcho and what the
-	// filtering of udp.Sockets remembers are datagram bytes, too. At 80 % buffers stop growing and new
-	// streams start with 8 KiB, at 100 % new streams are refused. Fragments
-	// need 4 MiB for each IP version while there are any, and are refused
-	// without. Default: 1 GiB. Negative: no limit.
+	// MemoryLimit bounds, in bytes, what the Stack may hold: data that was received
+	// and not read, or sent and not acknowledged, with the memory that it pins, what
+	// waits in write buffers, datagram queues, the filtering of udp.Sockets and for
+	// AcceptEcho, fragments, which need 4 MiB for each IP version while there are
+	// any, and 8 KiB for each stream and 2 for each socket. At 80 % buffers stop
+	// growing and new streams start with 8 KiB. At 100 % writers wait, new streams
+	// are not let in, and flows are reset with the cause Memory, those of the source
+	// that holds most, in which most is stuck for longest, until 90 % are left. See
+	// Stats.Memory. What the process needs beside it depends on the garbage collector:
+	// debug.SetMemoryLimit. Default: 1 GiB. Negative: no limit.
 	MemoryLimit int64
 
 	// Shards is how many engines share the TCP connections; the 4-tuple of a
@@ -170,6 +173,7 @@ const (
 	Idle            = flow.Idle
 	Evicted         = flow.Evicted
 	Limit           = flow.Limit
+	Memory          = flow.Memory
 	Policy          = flow.Policy
 	DialFailed      = flow.DialFailed
 	Undelivered     = flow.Undelivered
@@ -177,6 +181,8 @@ const (
 	Ended           = flow.Shutdown
 	ConnFailed      = flow.ConnFailed
 	Killed          = flow.Killed
+	PathLost        = flow.PathLost
+	Loop            = flow.Loop
 )
 
 // validate refuses what makes no sense; conn is what the Stack will run on.

@@ -29,6 +29,7 @@ func (s *Stack) deliver(pkts []link.Packet) {
 	if s.shut {
 		return
 	}
+	s.budget.Tick(nanotime())
 	s.udp.table.BeginBatch()
 	for len(pkts) > 0 {
 		n := min(len(pkts), deliverBatch)

@@ -64,7 +64,7 @@
 // address and one IPv6 /64.
 //
 //	What                         Default        Where
-//	memory of all buffers        1 GiB          Config.MemoryLimit
+//	memory of flows and data     1 GiB          Config.MemoryLimit
 //	packet size                  conn's, 1500   Config.MTU
 //	streams waiting for Accept   2048           tcp.Config.AcceptQueue
 //	handshakes in flight         2048           tcp.Config.MaxHandshakes

@@ -8,101 +8,11 @@ import (
 	"syscall"
 	"testing"
 
-	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/packet"
 	"l3extract/l3conn"
 	"l3extract/tcp"
 )
-
-// TestMemoryLimit: streams start small from 80 % on, at the limit they are refused
-// and counted, accepted and dialled ones alike, and all memory comes back.
-func TestMemoryLimit(t *testing.T) {
-	const limit = 1 << 20
-	for _, dialling := range []bool{false, true} {
-		x, y := l3conn.Pipe(0, 0)
-		limited, free := Config{MemoryLimit: limit}, Config{MemoryLimit: -1}
-		client, server := free, limited
-		if dialling {
-			client, server = limited, free
-		}
-		c, s := pairOn(t, x, y, client, server)
-		tight, accepted := s, s.TCP().Streams()
-		if dialling {
-			tight = c
-		}
-		var all []net.Conn
-		var small, large int
-		var refused error
-		for refused == nil {
-			before := tight.Stats().Memory.Used
-			conn, err := c.DialContext(soon(t), "tcp", "198.51.100.7:80")
-			if err != nil {
-				refused = err
-				break
-			}
-			// An accepted stream is refused after the client believes that it is
-			// established: its reset then comes at once.
-			if dialling {
-				all = append(all, conn, <-accepted)
-			} else {
-				select {
-				case st := <-accepted:
-					all = append(all, conn, st)
-				case <-conn.(*tcp.Stream).Context().Done():
-					_, refused = conn.Read(make([]byte, 1))
-					_ = conn.Close()
-					continue
-				}
-			}
-			switch grown := tight.Stats().Memory.Used - before; grown {
-			case 2 * budget.StartSize:
-				large++
-				if before+grown > limit-limit/5 {
-					t.Errorf("a stream of the full size at %d of %d", before, limit)
-				}
-			case 2 * budget.SmallStartSize:
-				small++
-			default:
-				t.Fatalf("a stream took %d bytes", grown)
-			}
-			if tight.Stats().Memory.Used > limit {
-				t.Fatalf("%d bytes of %d used", tight.Stats().Memory.Used, limit)
-			}
-		}
-		if large != limit*4/5/(2*budget.StartSize) || small == 0 {
-			t.Errorf("dialling %v: %d large and %d small streams", dialling, large, small)
-		}
-		m := tight.Stats().Memory
-		if m.Used+2*budget.SmallStartSize <= limit || m.Refused == 0 {
-			t.Errorf("dialling %v: refused at %+v", dialling, m)
-		}
-		want := error(syscall.ECONNREFUSED)
-		if dialling {
-			want = syscall.ENOBUFS
-		} else if tight.Stats().Drops["memory_limit"] == 0 {
-			t.Errorf("not counted: %v", tight.Stats().Drops)
-		}
-		if !errors.Is(refused, want) && !errors.Is(refused, syscall.ECONNRESET) {
-			t.Errorf("dialling %v: refused with %v", dialling, refused)
-		}
-		for _, conn := range all {
-			_ = conn.Close()
-		}
-		for ctx := soon(t); ; {
-			if m := tight.Stats().Memory; m.Used == 0 && m.Receive|m.Send|m.WriteBuffer == 0 {
-				break
-			} else if ctx.Err() != nil {
-				t.Fatalf("dialling %v: memory left: %+v", dialling, m)
-			}
-		}
-		if conn, err := c.DialContext(soon(t), "tcp", "198.51.100.7:80"); err != nil {
-			t.Errorf("dialling %v: after memory came back: %v", dialling, err)
-		} else {
-			_ = conn.Close()
-		}
-	}
-}
 
 // TestSources: packets of foreign sources are dropped and counted, of every kind.
 func TestSources(t *testing.T) {

@@ -107,7 +107,7 @@ func New(conn l3conn.Conn, cfg *Config) (*Stack, error) {
 	return s, nil
 }
 
-// granted is how many bytes all send buffers and write buffers may hold.
+// granted is how many bytes all send buffers and write buffers hold.
 func (s *Stack) granted() int64 {
 	u := s.budget.Snapshot()
 	return u.Send + u.WriteBuffer

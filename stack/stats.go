@@ -25,7 +25,7 @@ type Stats struct {
 	Flushers tcp.FlusherStats // the write buffers
 	UDP      udp.Stats
 
-	// Memory is what is granted to buffers, in bytes.
+	// Memory is what is held, in bytes, and what became of flows for it.
 	Memory budget.Usage
 
 	// Workers is the number of goroutines that the engines keep for incoming TCP
@@ -52,6 +52,7 @@ func (s *Stack) Stats() Stats {
 		st.Workers = engine.Workers()
 		for cause, n := range map[drop.Cause]uint64{
 			drop.TransportUndelivered: engine.Undelivered(),
+			drop.SegmentMemory:        engine.NoMemory(),
 			drop.FragmentRefused:      engine.FragmentsRefused(),
 			drop.FragmentTimeout:      engine.ReassembliesLate(),
 		} {

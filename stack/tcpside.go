@@ -39,7 +39,7 @@ func (s *Stack) initTCP() {
 	t.stack = s
 	t.env = &tcp.Env{
 		Flows: s.flows, Budget: s.budget, Drops: &s.drops,
-		Link: s.link, Out: s.link,
+		Link: congestion{s.link, s.budget}, Out: s.link,
 		Clock: s.cfg.Clock, Rand: s.cfg.Rand, Logger: s.cfg.Logger, MTU: s.cfg.MTU,
 		Flushers: tcp.NewFlushers(0), Closer: tcp.NewCloser(),
 		Go:   t.spawn,
@@ -72,7 +72,7 @@ func (t *tcpSide) spawn(f func()) {
 // newEngine builds the engines of a Stack that begins to run.
 func (s *Stack) newEngine() (*netstack.Shards, error) {
 	return netstack.NewShards(s.cfg.Shards, netstack.Config{
-		Link: s.link, Handler: engineHandler{s},
+		Link: s.link, Handler: engineHandler{s}, Budget: s.budget,
 		Congestion: s.cfg.TCP.Congestion.String(), RACK: s.cfg.TCP.Recovery == tcp.RACK,
 		TimeWait: s.cfg.TCP.TimeWait, FinWait2: finWait2, MaxRetries: maxRetries,
 		ReceiveBuffer: budget.StartSize, SendBuffer: budget.StartSize,
@@ -103,6 +103,7 @@ func (s *Stack) startSides(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return s.tcp.env.Closer.Run(ctx) })   // keeps closed streams until they are done
 	s.groups.Join()
 	g.Go(func() error { s.icmp.run(ctx); return nil }) // hands ICMP errors to the engine
+	g.Go(func() error { s.evict(ctx); return nil })    // ends flows when memory runs out
 }
 
 // stopSides ends every flow with the cause of the Stack's end and waits for the
@@ -132,8 +133,6 @@ func (t *tcpSide) dial(ctx context.Context, engine *netstack.Shards, local, remo
 	}
 	ep, err := engine.Dial(ctx, local, remote, netstack.EndpointOptions{ReceiveBuffer: size, SendBuffer: size})
 	if err != nil {
-		t.env.Budget.Give(budget.Receive, int64(size))
-		t.env.Budget.Give(budget.Send, int64(size))
 		if end := t.stack.Err(); end != nil {
 			err = end
 		}

@@ -20,7 +20,6 @@ import (
 // endpoint.
 func (r *synRig) establishing() *synRig {
 	r.engine.reply = func(context.Context, *netstack.SYN) (*netstack.Endpoint, error) { return nil, nil }
-	r.table.syns.grant = func(*netstack.Endpoint) bool { return true }
 	r.table.newStream = func(_ *netstack.Endpoint, q *request) *Stream {
 		s := r.table.ownStream(q)
 		s.pending = &pending{hs: q, done: make(chan struct{})} // so that it can be ended

@@ -53,8 +53,8 @@ func (a *Acceptor) admit(p *packet.Packet) bool {
 			return t.refuse(p, drop.AdmitDropped, silence)
 		}
 	}
-	if _, ok := t.syns.room(); !ok {
-		return t.refuse(p, drop.MemoryLimit, reset)
+	if _, ok := t.env.Budget.Start(); !ok { // for a moment, until flows have been ended
+		return t.refuse(p, drop.MemoryLimit, silence)
 	}
 	if cause, how := a.reserve(src.Addr(), dst); cause != drop.None {
 		return t.refuse(p, cause, how)

@@ -170,14 +170,19 @@ func (s *Stream) end(cause error) {
 	s.tell()
 }
 
-// giveBack returns the granted buffers to the budget.
+// giveBack returns what the stream holds beside its data, and was promised, to the
+// budget, once.
 func (s *Stream) giveBack() {
 	s.tuneMu.Lock()
-	r, w := s.rbuf, s.sbuf
-	s.rbuf, s.sbuf, s.returned = 0, 0, true
-	s.tuneMu.Unlock()
-	s.env.Budget.Give(budget.Receive, int64(r))
-	s.env.Budget.Give(budget.Send, int64(w))
+	defer s.tuneMu.Unlock()
+	if s.returned {
+		return
+	}
+	s.returned = true
+	s.env.Budget.Withdraw(s.rbuf, 0)
+	s.env.Budget.Withdraw(s.sbuf, 0)
+	s.rbuf, s.sbuf = 0, 0
+	s.env.Budget.Give(budget.Flow, budget.StreamCost)
 }
 
 // discard throws away what has been received. It runs on a flusher or the closer.

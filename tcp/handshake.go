@@ -6,7 +6,6 @@ import (
 	"net"
 	"syscall"
 
-	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/netstack"
 )
@@ -25,7 +24,6 @@ var (
 	errGivenUp          = fmt.Errorf("request given up: %w", net.ErrClosed)
 	errAnswering        = fmt.Errorf("the SYN was answered: %w", syscall.EALREADY)
 	errClientReset      = fmt.Errorf("client gave up: %w", syscall.ECONNRESET)
-	errMemory           = fmt.Errorf("memory limit: %w", syscall.ENOBUFS)
 )
 
 // Answer answers the SYN; done is called once, with the connection or with the reason
@@ -42,12 +40,7 @@ func (r *request) Answer(done func(*netstack.Endpoint, error)) (giveUp func(caus
 		defer t.answers.Done()
 		done(t.over(r, ep, err))
 	}
-	size, ok := t.room()
-	if !ok {
-		t.env.sendAnswerTo(syn.Raw, reset)
-		over(nil, errMemory)
-		return func(error) {}
-	}
+	size, _ := t.env.Budget.Start() // it was let in, and dialled for perhaps
 	giveUp = t.engine.Answer(syn, netstack.EndpointOptions{ReceiveBuffer: size, SendBuffer: size}, over)
 	t.mu.Lock()
 	r.giveUp = giveUp
@@ -61,10 +54,6 @@ func (r *request) Answer(done func(*netstack.Endpoint, error)) (giveUp func(caus
 
 // over ends r, whose answer came to ep or to err.
 func (t *synTable) over(r *request, ep *netstack.Endpoint, err error) (*netstack.Endpoint, error) {
-	if err == nil && !t.grant(ep) {
-		err = errMemory
-		ep.Abort()
-	}
 	t.mu.Lock()
 	if err != nil {
 		r.err = err
@@ -79,39 +68,11 @@ func (t *synTable) over(r *request, ep *netstack.Endpoint, err error) (*netstack
 	return ep, nil
 }
 
-// room asks the budget what a stream would start with. Nothing is held for a
-// handshake: half-open connections have no data, and a flood of them must not
-// use up the memory of those that have.
-func (t *synTable) room() (size int, ok bool) {
-	size, ok = t.env.Budget.Start()
-	if ok {
-		t.env.Budget.Give(budget.Receive, int64(size))
-		t.env.Budget.Give(budget.Send, int64(size))
-	}
-	return size, ok
-}
-
-// take takes the memory of an established endpoint out of the budget; its stream
-// gives it back.
-func (t *synTable) take(ep *netstack.Endpoint) bool {
-	receive, send := int64(ep.ReceiveBuffer()), int64(ep.SendBuffer())
-	if !t.env.Budget.Take(budget.Receive, receive) {
-		return false
-	}
-	if !t.env.Budget.Take(budget.Send, send) {
-		t.env.Budget.Give(budget.Receive, receive)
-		return false
-	}
-	return true
-}
-
 // causeOfFailure says under which cause a failed handshake is counted.
 func causeOfFailure(err error) drop.Cause {
 	switch {
 	case errors.Is(err, errHandshakeTimeout):
 		return drop.HandshakeTimeout
-	case errors.Is(err, errMemory):
-		return drop.MemoryLimit
 	case errors.Is(err, errGivenUp):
 		return drop.Rejected
 	case errors.Is(err, net.ErrClosed):

@@ -6,7 +6,6 @@ import (
 	"syscall"
 	"time"
 
-	"l3extract/internal/budget"
 	"l3extract/internal/netstack"
 )
 
@@ -87,7 +86,7 @@ func (s *Stream) SetReadBuffer(bytes int) error {
 		s.tuneMu.Lock()
 		defer s.tuneMu.Unlock()
 		bytes = min(max(bytes, minBuffer), maxBuffer)
-		if !s.resizeLocked(budget.Receive, &s.rbuf, bytes) {
+		if !s.resizeLocked(&s.rbuf, bytes) {
 			return fmt.Errorf("receive buffer of %d bytes: %w", bytes, syscall.ENOBUFS)
 		}
 		s.rfixed = true
@@ -104,7 +103,7 @@ func (s *Stream) SetWriteBuffer(bytes int) error {
 		s.tuneMu.Lock()
 		defer s.tuneMu.Unlock()
 		bytes = min(max(bytes, minBuffer), maxBuffer)
-		if !s.resizeLocked(budget.Send, &s.sbuf, bytes) {
+		if !s.resizeLocked(&s.sbuf, bytes) {
 			return fmt.Errorf("send buffer of %d bytes: %w", bytes, syscall.ENOBUFS)
 		}
 		s.sfixed = true

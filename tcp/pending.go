@@ -13,7 +13,7 @@ import (
 type Handshaker interface {
 	// Answer calls done once, when the connection is established or will never be:
 	// on any goroutine, before it returns perhaps, and with no lock held. The stream
-	// takes over the endpoint and the budget that its buffers were granted. giveUp
+	// takes over the endpoint. giveUp
 	// ends the wait with its cause.
 	Answer(done func(*netstack.Endpoint, error)) (giveUp func(cause error))
 	// Reject refuses the client in the way that fits err.

@@ -146,6 +146,16 @@ func newRigLimit(t testing.TB, cfg Config, memory int64) *rig {
 	return r
 }
 
+// newRigTight is a rig with room in memory where nothing grows any more.
+func newRigTight(t testing.TB, cfg Config) *rig {
+	const limit = 16 << 20
+	r := newRigLimit(t, cfg, limit)
+	for _, h := range []*side{r.a, r.b} {
+		h.env.Budget.Hold(budget.Datagram, limit*7/8)
+	}
+	return r
+}
+
 func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 	t.Helper()
 	resolved, err := cfg.Resolved()
@@ -159,8 +169,9 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 	}
 	h.link = link.New(link.Config{Conn: conn, MTU: 1500, Drops: &h.drops, Granted: func() int64 { return 1 << 30 }})
 	h.jam.link = h.link
+	account := budget.New(memory)
 	h.engine, err = netstack.New(netstack.Config{
-		Link: h.link, Handler: h, Congestion: "reno", TimeWait: time.Second, FinWait2: 5 * time.Second,
+		Link: h.link, Handler: h, Budget: account, Congestion: "reno", TimeWait: time.Second, FinWait2: 5 * time.Second,
 		MaxRetries: 8, ReceiveBuffer: 64 << 10, SendBuffer: 64 << 10,
 	})
 	if err != nil {
@@ -170,7 +181,7 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 	var wg, handshakes sync.WaitGroup
 	done := make(chan struct{})
 	h.env = &Env{
-		Flows: flow.NewRegistry(flow.Trace{}), Budget: budget.New(memory), Drops: &h.drops,
+		Flows: flow.NewRegistry(flow.Trace{}), Budget: account, Drops: &h.drops,
 		Link: &h.jam, Out: h.link, Clock: wallClock{}, Logger: slog.New(slog.DiscardHandler), MTU: 1500,
 		Flushers: NewFlushers(0), Closer: NewCloser(),
 		Go:   func(f func()) { handshakes.Go(f) },
@@ -197,7 +208,7 @@ func newSide(t testing.TB, conn *tap, cfg Config, memory int64) *side {
 		close(done)
 		h.link.Unblock(true)
 		wg.Wait()
-		if u := h.env.Budget.Snapshot(); u.Receive+u.Send+u.WriteBuffer != 0 {
+		if u := h.env.Budget.Snapshot(); u.Receive|u.Send|u.WriteBuffer|u.Flow|u.Promised != 0 {
 			t.Errorf("the budget was not given back: %+v", u)
 		}
 	})
@@ -215,16 +226,8 @@ func (e engineShake) Answer(done func(*netstack.Endpoint, error)) func(error) {
 }
 
 func (e engineShake) shake(ctx context.Context) (*netstack.Endpoint, error) {
-	n, ok := e.h.env.Budget.Start()
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	ep, err := e.h.engine.Handshake(ctx, e.syn, netstack.EndpointOptions{ReceiveBuffer: n, SendBuffer: n})
-	if err != nil {
-		e.h.env.Budget.Give(budget.Receive, int64(n))
-		e.h.env.Budget.Give(budget.Send, int64(n))
-	}
-	return ep, err
+	n, _ := e.h.env.Budget.Start()
+	return e.h.engine.Handshake(ctx, e.syn, netstack.EndpointOptions{ReceiveBuffer: n, SendBuffer: n})
 }
 
 func (e engineShake) Reject(error) {
@@ -243,8 +246,6 @@ func (r *rig) dial(source, destination netip.AddrPort) <-chan result {
 		n, _ := r.b.env.Budget.Start()
 		ep, err := r.b.engine.Dial(ctx, source, destination, netstack.EndpointOptions{ReceiveBuffer: n, SendBuffer: n})
 		if err != nil {
-			r.b.env.Budget.Give(budget.Receive, int64(n))
-			r.b.env.Budget.Give(budget.Send, int64(n))
 			done <- result{nil, err}
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/flow"
 	"l3extract/internal/netstack"
 )
@@ -54,6 +55,8 @@ type Stream struct {
 	closing atomic.Bool // Close was called, or the stream was ended otherwise
 
 	in, out, lost atomic.Uint64 // payload bytes: read or discarded, accepted for sending, undelivered
+	kept          atomic.Int64  // bytes of the stream that its driver keeps
+	moved         int64         // when it was opened, by the budget's time
 
 	readMu   sync.Mutex
 	rsig     signal // wakes the one reader: input, deadline, end
@@ -71,9 +74,9 @@ type Stream struct {
 	sent    int // bytes the engine took since growing was last thought of; under writeMu
 
 	tuneMu         sync.Mutex
-	rbuf, sbuf     int  // granted buffers
+	rbuf, sbuf     int  // buffers, as the budget knows them
 	rfixed, sfixed bool // set by the application: no tuning
-	returned       bool // the grants were given back
+	returned       bool // what the budget knows of was given back
 
 	note noted // what a flusher and the closer keep about the stream
 
@@ -92,8 +95,7 @@ type Stream struct {
 type ends struct{ local, remote net.TCPAddr }
 
 // NewStream returns the stream of an established endpoint and takes over the
-// endpoint and the budget its buffers were granted. Only package stack and this
-// package can call it.
+// endpoint. Only package stack and this package can call it.
 func NewStream(env *Env, cfg *Config, ep *netstack.Endpoint, source, destination netip.AddrPort, dialed bool) *Stream {
 	s := newStream(env, cfg, source, destination, dialed)
 	env.Flows.Add(s.id, s)
@@ -105,9 +107,10 @@ func newStream(env *Env, cfg *Config, source, destination netip.AddrPort, dialed
 	s := &Stream{
 		env: env, cfg: cfg, id: env.Flows.NextID(),
 		source: source, destination: destination, dialed: dialed,
-		opened: env.Clock.Now(),
-		rsig:   newSignal(), wsig: newSignal(),
+		opened: env.Clock.Now(), moved: env.Budget.Now(),
+		rsig: newSignal(), wsig: newSignal(),
 	}
+	env.Budget.Hold(budget.Flow, budget.StreamCost)
 	s.wb.init(cfg.WriteBuffer, segmentSize(env.MTU, destination.Addr()))
 	return s
 }
@@ -116,7 +119,9 @@ func newStream(env *Env, cfg *Config, source, destination netip.AddrPort, dialed
 // meanwhile.
 func (s *Stream) attach(ep *netstack.Endpoint) {
 	s.tuneMu.Lock()
-	s.rbuf, s.sbuf = ep.ReceiveBuffer(), ep.SendBuffer()
+	if !s.returned {
+		s.rbuf, s.sbuf = ep.ReceiveBuffer(), ep.SendBuffer() // as Budget.Start said
+	}
 	s.window, s.windowAt = s.rbuf/2, nanotime()
 	s.tuneMu.Unlock()
 	s.configure(ep)
@@ -126,7 +131,6 @@ func (s *Stream) attach(ep *netstack.Endpoint) {
 	s.mu.Unlock()
 	if dead {
 		ep.Abort()
-		s.giveBack()
 		return
 	}
 	s.env.Flows.Established(s)

@@ -64,8 +64,6 @@ type synTable struct {
 	handshakes    *limit.Table // held from the SYN to the end of its handshake
 	streams       *limit.Table // held from the SYN to the end of its stream
 	maxRemembered int
-	// grant pays for an established endpoint; tests, which have none, replace it.
-	grant func(*netstack.Endpoint) bool
 
 	sweeps  sync.WaitGroup // calls of sweep that are set for later or run
 	answers sync.WaitGroup // requests in state answering
@@ -111,7 +109,6 @@ func newSYNTable(env *Env, cfg *Config, engine Engine, key func(netip.Addr) neti
 		answered:      deadlines{wait: answerMemory},
 		silent:        deadlines{wait: cfg.DecideTimeout},
 	}
-	t.grant = t.take
 	if t.maxRemembered < 0 {
 		t.maxRemembered = defaultHandshakes
 	}

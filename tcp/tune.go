@@ -3,7 +3,6 @@ package tcp
 import (
 	"time"
 
-	"l3extract/internal/budget"
 	"l3extract/internal/netstack"
 )
 
@@ -35,8 +34,7 @@ func (s *Stream) growReceive(ep *netstack.Endpoint, want int) {
 	s.tuneMu.Lock()
 	defer s.tuneMu.Unlock()
 	size := min(max(2*s.rbuf, want), s.cfg.MaxReceiveBuffer)
-	if grow := size - s.rbuf; s.rfixed || s.returned || grow <= 0 ||
-		!s.env.Budget.Grow(budget.Receive, int64(grow)) {
+	if s.rfixed || s.returned || size <= s.rbuf || !s.env.Budget.Promise(s.rbuf, size) {
 		return
 	}
 	s.rbuf = size
@@ -64,8 +62,7 @@ func (s *Stream) tuneSend(ep *netstack.Endpoint) bool {
 	size = min(2*size, s.cfg.MaxSendBuffer)
 	s.tuneMu.Lock()
 	defer s.tuneMu.Unlock()
-	grow := size - s.sbuf
-	if s.sfixed || s.returned || grow <= 0 || !s.env.Budget.Grow(budget.Send, int64(grow)) {
+	if s.sfixed || s.returned || size <= s.sbuf || !s.env.Budget.Promise(s.sbuf, size) {
 		return false
 	}
 	s.sbuf = size
@@ -73,7 +70,7 @@ func (s *Stream) tuneSend(ep *netstack.Endpoint) bool {
 	return true
 }
 
-// widen raises the engine's limit beyond what was granted, for a last write.
+// widen raises the engine's limit beyond what was promised, for a last write.
 func (s *Stream) widen(ep *netstack.Endpoint, n int) {
 	s.tuneMu.Lock()
 	s.sfixed = true
@@ -81,29 +78,16 @@ func (s *Stream) widen(ep *netstack.Endpoint, n int) {
 	s.tuneMu.Unlock()
 }
 
-// adoptGrant makes the write buffer's grant part of the send buffer's.
-func (s *Stream) adoptGrant() {
-	s.tuneMu.Lock()
-	if s.returned {
-		s.env.Budget.Give(budget.WriteBuffer, int64(s.wb.size))
-	} else {
-		s.env.Budget.Move(budget.WriteBuffer, budget.Send, int64(s.wb.size))
-		s.sbuf += s.wb.size
-	}
-	s.tuneMu.Unlock()
-}
-
 // resizeLocked grants a buffer that the application asked for. The caller holds tuneMu.
-func (s *Stream) resizeLocked(kind budget.Kind, held *int, size int) bool {
-	grow := size - *held
+func (s *Stream) resizeLocked(granted *int, size int) bool {
 	switch {
 	case s.returned:
 		return true
-	case grow > 0 && !s.env.Budget.Take(kind, int64(grow)):
+	case size > *granted && !s.env.Budget.Demand(*granted, size):
 		return false
-	case grow < 0:
-		s.env.Budget.Give(kind, int64(-grow))
+	case size < *granted:
+		s.env.Budget.Withdraw(*granted, size)
 	}
-	*held = size
+	*granted = size
 	return true
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"l3extract/internal/budget"
 )
 
 // TestBuffersGrow moves bulk data both ways: the buffers grow as the Config allows,
@@ -30,15 +32,18 @@ func TestBuffersGrow(t *testing.T) {
 		{"off", Config{MaxReceiveBuffer: -1, MaxSendBuffer: -1}, 0,
 			func(r, s int) bool { return r == 64<<10 && s == 64<<10 }},
 		{"tight", Config{}, 400 << 10, func(r, s int) bool { return r <= 256<<10 && s <= 256<<10 }},
-		{"full", Config{}, 20 << 10, func(r, s int) bool { return r == 8<<10 && s == 8<<10 }},
+		{"full", Config{}, -1, func(r, s int) bool { return r == 8<<10 && s == 8<<10 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRigLimit(t, tc.cfg, tc.memory)
+			if tc.memory < 0 {
+				r = newRigTight(t, tc.cfg)
+			}
 			a, b := r.pair()
 			var wg sync.WaitGroup
 			wg.Go(func() { io.Copy(io.Discard, struct{ io.Reader }{a}) })
 			size := 16 << 20
-			if tc.memory > 0 {
+			if tc.memory != 0 {
 				size = 2 << 20
 			}
 			if _, err := b.Write(make([]byte, size)); err != nil {
@@ -52,8 +57,9 @@ func TestBuffersGrow(t *testing.T) {
 			}
 			for _, s := range []*Stream{a, b} {
 				i, u := s.Info(), s.env.Budget.Snapshot()
-				if u.Receive != int64(i.Receive) || u.Send != int64(i.Send) || u.WriteBuffer != 0 {
-					t.Errorf("granted %+v, in use %d and %d", u, i.Receive, i.Send)
+				promised := int64(max(i.Receive-budget.StartSize, 0) + max(i.Send-budget.StartSize, 0))
+				if u.Promised != promised || u.Receive != 0 || u.Flow != budget.StreamCost || u.WriteBuffer != 0 {
+					t.Errorf("the budget says %+v, buffers are %d and %d", u, i.Receive, i.Send)
 				}
 			}
 			a.Close()
@@ -64,9 +70,10 @@ func TestBuffersGrow(t *testing.T) {
 
 // TestNoMemoryForWriteBuffer writes without one.
 func TestNoMemoryForWriteBuffer(t *testing.T) {
-	r := newRigLimit(t, Config{}, 20<<10) // a small start each, and 4 KiB
+	r := newRigTight(t, Config{})
 	a, b := r.pair()
-	go func() { // ends with its Close
+	r.b.env.Budget.Hold(budget.Datagram, 2<<20-10<<10) // no room for a buffer of 16 KiB
+	go func() {                                        // ends with its Close
 		for range 10_000 {
 			b.Write(make([]byte, 10))
 		}

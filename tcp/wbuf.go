@@ -36,7 +36,6 @@ type writeBuffer struct {
 	since      int64 // about when the oldest waiting byte came
 	err        error // of a flush that nobody has been told of
 	failed     bool  // a flush failed: nothing is accepted any more
-	moved      bool  // the memory is accounted as send buffer by now
 
 	blocked atomic.Bool // the engine's send buffer was full when last tried
 	hasRead atomic.Bool // something was read since the last small Write
@@ -117,9 +116,7 @@ func (s *Stream) settleLocked() {
 		w.head, w.tail = 0, 0
 		s.env.Flushers.bufs.Put(w.mem)
 		w.mem = nil
-		if !w.moved {
-			s.env.Budget.Give(budget.WriteBuffer, int64(w.size))
-		}
+		s.env.Budget.Give(budget.WriteBuffer, int64(w.size))
 	}
 }
 
@@ -236,18 +233,13 @@ func (s *Stream) shutWrite() error {
 }
 
 // finish hands over all that waits and the FIN. A full send buffer is made larger
-// for what waits, which was granted as write buffer already: Close must neither
-// wait nor lose it. The caller holds the token, and nothing is appended any more.
+// for what waits: Close must neither wait nor lose it. The caller holds the token, and nothing is appended any more.
 func (s *Stream) finish(ep *netstack.Endpoint) {
 	_, full := s.drain(ep, false)
 	for more := 1; full; more *= 2 { // once, unless SetWriteBuffer made it smaller than its content
 		s.mu.Lock()
-		first, n := !s.wb.moved, s.wb.waiting()
-		s.wb.moved = true
+		n := s.wb.waiting()
 		s.mu.Unlock()
-		if first {
-			s.adoptGrant()
-		}
 		s.widen(ep, more*n)
 		_, full = s.drain(ep, false)
 	}

@@ -10,8 +10,11 @@ import (
 // TestReaderIsGranted: a copy from a reader that nobody knows holds memory as long as
 // it lasts, and that is granted too.
 func TestReaderIsGranted(t *testing.T) {
-	for limit, held := range map[int64]int64{0: copySize, 55 << 10: 0} { // with 16 KiB for the stream
-		r := newRigLimit(t, Config{WriteBuffer: -1}, limit)
+	for _, tight := range []bool{false, true} {
+		r, held := newRig(t, Config{WriteBuffer: -1}), int64(copySize)
+		if tight {
+			r, held = newRigTight(t, Config{WriteBuffer: -1}), 0
+		}
 		a, b := r.pair()
 		pr, pw := io.Pipe()
 		done := make(chan error, 1)
@@ -28,20 +31,20 @@ func TestReaderIsGranted(t *testing.T) {
 		}()
 		got := make([]byte, len(want))
 		if _, err := io.ReadFull(a, got); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("limit %d: other bytes came, %v", limit, err)
+			t.Errorf("tight %v: other bytes came, %v", tight, err)
 		}
 		if err := <-sent; err != nil {
 			t.Error(err)
 		}
 		if got := r.b.env.Budget.Snapshot().WriteBuffer; got != held {
-			t.Errorf("limit %d: %d bytes are granted, want %d", limit, got, held)
+			t.Errorf("tight %v: %d bytes are granted, want %d", tight, got, held)
 		}
 		pw.Close()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		if got := r.b.env.Budget.Snapshot().WriteBuffer; got != 0 {
-			t.Errorf("limit %d: %d bytes are still granted", limit, got)
+			t.Errorf("tight %v: %d bytes are still granted", tight, got)
 		}
 		a.Close()
 		b.Close()
@@ -53,14 +56,19 @@ func TestReaderIsGranted(t *testing.T) {
 func TestCopyIsGranted(t *testing.T) {
 	want := pattern(4 << 20)
 	for _, tc := range []struct {
-		name        string
-		limit, held int64
+		name  string
+		tight bool
+		held  int64
 	}{
-		{"room", 0, chunkSize},
-		{"no room", 400 << 10, 0}, // of which the buffers of a stream are 128 KiB
+		{"room", false, chunkSize},
+		{"no room", true, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRigLimit(t, Config{WriteBuffer: -1, MaxSendBuffer: 64 << 10, MaxReceiveBuffer: 64 << 10}, tc.limit)
+			cfg := Config{WriteBuffer: -1, MaxSendBuffer: 64 << 10, MaxReceiveBuffer: 64 << 10}
+			r := newRig(t, cfg)
+			if tc.tight {
+				r = newRigTight(t, cfg)
+			}
 			a, b := r.pair()
 			x, y := kernelPair(t, "tcp")
 			pr, pw := io.Pipe()

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"l3extract/internal/budget"
 )
 
 // Listen returns a Socket that receives what anyone sends to local, one of the
@@ -105,6 +107,7 @@ func (t *Table) bind(s *Socket) error {
 
 // register files s with the stack's flows.
 func (t *Table) register(s *Socket) {
+	t.memory.hold(budget.SocketCost) // until its end
 	t.env.Flows.Add(s.id, s)
 	if s.err() != nil { // it ended meanwhile, when it could not be taken out yet
 		t.env.Flows.Remove(s.id, s.FlowInfo())

@@ -26,6 +26,27 @@ func (m *memory) take(n int) bool {
 	return true
 }
 
+// hold counts what a Socket costs by itself, and drop takes it back.
+func (m *memory) hold(n int64) {
+	if m.budget != nil {
+		m.budget.Hold(budget.Flow, n)
+	}
+}
+
+func (m *memory) drop(n int64) {
+	if m.budget != nil {
+		m.budget.Give(budget.Flow, n)
+	}
+}
+
+// now is the budget's time.
+func (m *memory) now() int64 {
+	if m.budget == nil {
+		return 0
+	}
+	return m.budget.Now()
+}
+
 // give returns n bytes.
 func (m *memory) give(n int) {
 	m.used.Add(int64(-n))

@@ -203,7 +203,7 @@ func TestOverflowIsExact(t *testing.T) {
 // The budget of the stack bounds the queues, and every byte goes back.
 func TestBudget(t *testing.T) {
 	f := families[0]
-	b := budget.New(3 * 512)
+	b := budget.New(3*512 + budget.SocketCost)
 	r := newRig(t, Config{}, func(e *Env) { e.Budget = b })
 	for i := range 5 {
 		r.receive(f.client, f.server, fmt.Sprint(i))

@@ -45,6 +45,7 @@ type Socket struct {
 	mu       sync.Mutex
 	readable sync.Cond // queue, pending, ended or a deadline changed
 	queue    queue
+	filled   int64         // when the queue was empty last, by the budget's time
 	notifier flow.Notifier // beside readable; nil mostly
 	pending  error         // told by ICMP, for the next call
 	ended    error         // what calls find after the end; nil while it lives

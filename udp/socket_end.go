@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/drop"
 	"l3extract/internal/flow"
 	"l3extract/internal/packet"
@@ -125,6 +126,7 @@ func (s *Socket) end(cause error, lost drop.Cause) error {
 		s.lose(lost)
 		s.release(d)
 	}
+	s.t.memory.drop(budget.SocketCost)
 	s.t.env.Flows.Remove(s.id, s.FlowInfo())
 	if notifier != nil {
 		notifier.Notify(flow.Event{})

@@ -149,6 +149,9 @@ func (s *Socket) enqueue(src, dst netip.AddrPort, payload []byte, hops uint8, ba
 		}
 	}
 	if cause == drop.None {
+		if s.queue.count == 0 {
+			s.filled = s.t.memory.now()
+		}
 		s.queue.push(d)
 		s.in.Add(uint64(len(payload)))
 		s.datagramsIn.Add(1)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -109,5 +112,68 @@ func TestInterface(t *testing.T) {
 	}
 	if _, err := d.ListenPacket(context.Background(), "udp", ":0"); !errors.Is(err, syscall.ENODEV) {
 		t.Errorf("listen: %v, want ENODEV", err)
+	}
+}
+
+// TestInterfaceOf: the interface is asked for anew, but not for loopback.
+func TestInterfaceOf(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	name, why := "none-such", error(nil)
+	var asked []string
+	d := &Dialer{Interface: "lo", InterfaceOf: func(network string) (string, error) {
+		asked = append(asked, network)
+		return name, why
+	}}
+	ctx := context.Background()
+	if c, err := d.DialContext(ctx, "tcp", l.Addr().String()); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+	if s, err := d.Connect(ctx, l.Addr().(*net.TCPAddr).AddrPort()); err != nil {
+		t.Error(err)
+	} else {
+		s.Close()
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked for %v", asked)
+	}
+	for _, tc := range []struct {
+		name string
+		err  error
+		want error
+	}{{"none-such", nil, syscall.ENODEV}, {"", syscall.ENETUNREACH, syscall.ENETUNREACH}, {"lo", nil, nil}} {
+		name, why = tc.name, tc.err
+		pc, err := d.ListenPacket(ctx, "udp4", ":0")
+		if !errors.Is(err, tc.want) {
+			t.Errorf("listen by %q: %v, want %v", name, err, tc.want)
+		}
+		if err == nil {
+			_ = pc.Close()
+		}
+		if pc, err = d.ListenPing(ctx, "ip4:icmp"); !errors.Is(err, tc.want) {
+			t.Errorf("ping by %q: %v, want %v", name, err, tc.want)
+		}
+		if err == nil {
+			_ = pc.Close()
+		}
+		if tc.want == nil {
+			continue
+		}
+		if _, err := d.DialContext(ctx, "tcp", "[2001:db8::1]:1"); !errors.Is(err, tc.want) {
+			t.Errorf("dial by %q: %v, want %v", name, err, tc.want)
+		}
+		if _, err := d.Connect(ctx, netip.MustParseAddrPort("192.0.2.1:1")); !errors.Is(err, tc.want) {
+			t.Errorf("connect by %q: %v, want %v", name, err, tc.want)
+		}
+	}
+	for _, network := range []string{"udp4", "ip4", "tcp6", "tcp4"} {
+		if !slices.ContainsFunc(asked, func(s string) bool { return strings.HasPrefix(s, network) }) {
+			t.Errorf("not asked for %s, only for %v", network, asked)
+		}
 	}
 }

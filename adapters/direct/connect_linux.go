@@ -71,8 +71,8 @@ func (d *Dialer) connect(ctx context.Context, addr netip.AddrPort) (s Socket, er
 
 // prepare sets what DialContext sets.
 func (d *Dialer) prepare(ctx context.Context, s *Socket, network string, addr netip.AddrPort) error {
-	if d.Mark != 0 || d.Interface != "" {
-		if err := d.bind(s.FD, network); err != nil {
+	if d.binds() {
+		if err := d.bind(s.FD, network, addr.String()); err != nil {
 			return err
 		}
 	}

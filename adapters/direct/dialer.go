@@ -3,8 +3,11 @@ package direct
 import (
 	"context"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
+
+	"l3extract/adapters/outbound"
 )
 
 // Dialer opens connections and sockets from the host. The zero Dialer is
@@ -20,6 +23,13 @@ type Dialer struct {
 	// SO_BINDTODEVICE on Linux, IP_BOUND_IF on macOS and iOS, an error elsewhere.
 	// Default: "", as routes say.
 	Interface string
+
+	// InterfaceOf, if set, names the interface anew for each socket, in place of Interface:
+	// netwatch.Monitor.Interface follows the default route so. Network is
+	// "tcp4", "udp6" or the like, or begins with "ip4" or "ip6" for pings. "" is as routes say; an error is that of the
+	// call. It must not wait, and is not asked for what is dialled on the host's loopback.
+	// Default: nil.
+	InterfaceOf func(network string) (name string, err error)
 
 	// Timeout bounds one DialContext. Default: 0, the context's and the system's.
 	Timeout time.Duration
@@ -41,8 +51,16 @@ type Dialer struct {
 // *net.OpError like any other of it; errors.ErrUnsupported matches one that says
 // that the system cannot.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	var c call
+	c.begin()
+	defer c.end()
 	nd := net.Dialer{
-		Timeout: d.Timeout, Resolver: d.Resolver, ControlContext: d.control,
+		Timeout: d.Timeout, Resolver: d.Resolver,
+		ControlContext: func(ctx context.Context, network, address string, raw syscall.RawConn) error {
+			c.add(network, address, raw)
+			outbound.Socket(ctx, raw)
+			return d.control(ctx, network, address, raw)
+		},
 		KeepAlive: -1, KeepAliveConfig: d.KeepAlive,
 	}
 	return nd.DialContext(ctx, network, address)
@@ -56,11 +74,26 @@ func (d *Dialer) ListenPacket(ctx context.Context, network, address string) (net
 	return lc.ListenPacket(ctx, network, address)
 }
 
+// binds tells whether there is something to bind sockets to.
+func (d *Dialer) binds() bool { return d.Mark != 0 || d.Interface != "" || d.InterfaceOf != nil }
+
+// via returns the interface of a socket that is to be connected to address, if that has
+// a host.
+func (d *Dialer) via(network, address string) (string, error) {
+	if d.InterfaceOf == nil {
+		return d.Interface, nil
+	}
+	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().IsLoopback() {
+		return "", nil
+	}
+	return d.InterfaceOf(network)
+}
+
 // control prepares a socket.
 func (d *Dialer) control(ctx context.Context, network, address string, c syscall.RawConn) error {
-	if d.Mark != 0 || d.Interface != "" {
+	if d.binds() {
 		var err error
-		if cerr := c.Control(func(fd uintptr) { err = d.bind(int(fd), network) }); cerr != nil {
+		if cerr := c.Control(func(fd uintptr) { err = d.bind(int(fd), network, address) }); cerr != nil {
 			return cerr
 		}
 		if err != nil {

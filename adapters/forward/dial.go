@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,7 +14,6 @@ import (
 
 	"l3extract/adapters/direct"
 	"l3extract/adapters/outbound"
-	"l3extract/internal/limit"
 	"l3extract/stack"
 	"l3extract/tcp"
 )
@@ -85,13 +85,17 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 		n.stats.policyStreams.Add(1)
 		return nil, err
 	}
-	if err := n.acquire(st, t); err != nil {
+	place, err := n.acquire(st, t)
+	if err != nil {
 		return nil, err
 	}
-	defer n.dials.Release(st.Source().Addr(), t.Addr)
+	defer place.release()
 
 	dctx, cancel := n.flowContext(ctx, f)
 	defer cancel()
+	w := n.watch(&dctx)
+	defer w.end()
+	place.wait(cancel)
 	// The stream may end meanwhile: DecideTimeout, Stack.Kill.
 	defer context.AfterFunc(st.Context(), cancel)()
 
@@ -114,7 +118,13 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	if err == nil && after {
 		c, err = n.judgeRemote(c)
 	}
+	if err != nil && w.lost.Load() {
+		err = dialLost(err)
+	}
 	n.stats.dialing.Add(-1)
+	if err != nil && place.cut() {
+		err = os.ErrDeadlineExceeded // it was given too little time, for others
+	}
 	n.report(st, func() string { return address }, began, err)
 	if errors.Is(err, stack.Policy) {
 		n.stats.policyStreams.Add(1)
@@ -123,15 +133,6 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 		return nil, n.dialError(ctx, err)
 	}
 	return c, nil
-}
-
-// acquire takes a dial's place, which is released by its target.
-func (n *session) acquire(st *tcp.Stream, t *Target) error {
-	if n.dials.Acquire(st.Source().Addr(), t.Addr) != limit.OK {
-		n.stats.limited.Add(1)
-		return errLimited
-	}
-	return nil
 }
 
 // report tells of a dial that ended.

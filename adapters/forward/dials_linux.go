@@ -27,6 +27,7 @@ type dialing struct {
 	p     *pair
 	ctx   context.Context // of the session
 	addr  netip.AddrPort
+	place *place
 	began time.Time
 	node  fifo.Node[dialing]
 }
@@ -34,9 +35,6 @@ type dialing struct {
 func (d *dials) init(timeout time.Duration) { d.timeout = timeout }
 
 func (d *dials) add(g *dialing) {
-	if d.timeout <= 0 {
-		return
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting.Push(&g.node, g)
@@ -47,7 +45,7 @@ func (d *dials) add(g *dialing) {
 
 // armLocked has expire run when the first is late.
 func (d *dials) armLocked() {
-	if d.closed || d.timer != nil {
+	if d.closed || d.timer != nil || d.timeout <= 0 {
 		return
 	}
 	d.late.Add(1)
@@ -58,6 +56,27 @@ func (d *dials) remove(g *dialing) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	g.node.Remove()
+}
+
+// from tells whether a socket with the local address src is being connected to dst.
+func (d *dials) from(src, dst netip.AddrPort) bool {
+	var there []*pair
+	d.mu.Lock()
+	for g := range d.waiting.All() {
+		if g.addr == dst {
+			there = append(there, g.p)
+		}
+	}
+	d.mu.Unlock()
+	for _, p := range there {
+		p.up.Lock()
+		same := p.sock.FD >= 0 && localOf(p.sock.FD) == src
+		p.up.Unlock()
+		if same {
+			return true
+		}
+	}
+	return false
 }
 
 // expire fails the dials that are late.

@@ -80,6 +80,16 @@
 // not send any, that is logged once, and pings are not answered; after a passing error,
 // such as too many open files, it is tried again. Linux only.
 //
+// # Ways that are lost, and ways that lead back
+//
+// When the interface by which upstreams leave goes, [Server.EndVia] ends what would wait
+// for it, and gives datagrams and pings new sockets. Where the host's own routes lead into
+// the tunnel, and nothing exempts our sockets, what is dialled comes back as a client's
+// next flow: a connection is found out when the second one to its destination comes while
+// the first is being dialled, and a datagram at once, on Linux. Such a flow is refused as
+// unreachable, with the cause [l3extract/stack.Loop], counted in Stats.Looped, and one line
+// of the log says what to do.
+//
 // # Who may be reached
 //
 // [Policy] judges the address that is really dialled. What it forbids is answered

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 
 	"l3extract/internal/epoll"
@@ -74,6 +75,9 @@ func (l *loop) close() {
 	l.end()
 	l.runs.Wait()
 }
+
+// connects tells whether a socket with the local address src is being connected to dst.
+func (l *loop) connects(src, dst netip.AddrPort) bool { return l.dials.from(src, dst) }
 
 // push puts p on the list. It may run under locks of the engine.
 func (l *loop) push(p *pair) {

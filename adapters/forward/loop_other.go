@@ -5,6 +5,7 @@ package forward
 import (
 	"context"
 	"net"
+	"net/netip"
 
 	"l3extract/adapters/outbound"
 	"l3extract/tcp"
@@ -16,6 +17,8 @@ type loop struct{}
 func newLoop(*session) *loop { return nil }
 
 func (*loop) close() {}
+
+func (*loop) connects(netip.AddrPort, netip.AddrPort) bool { return false }
 
 func (*loop) take(context.Context, *tcp.Stream, outbound.Flow, *Target) bool { return false }
 

@@ -102,10 +102,9 @@ func (p *pair) moveDown(buffer []byte) (verdict, error) {
 			if err != nil {
 				return noClient, err
 			}
-			if p.pending = p.pending[n:]; len(p.pending) > 0 {
+			if p.keep(p.pending[n:]); len(p.pending) > 0 {
 				return waits, nil
 			}
-			p.pending = nil
 		}
 		if !p.in {
 			return waits, nil
@@ -141,10 +140,21 @@ func (p *pair) moveDown(buffer []byte) (verdict, error) {
 			return noClient, err
 		}
 		if took < n {
-			p.pending = append([]byte(nil), b[took:n]...)
+			p.keep(append([]byte(nil), b[took:n]...))
 		}
 	}
 	return again, nil
+}
+
+// keep makes b what came out of the socket and waits for the engine. The caller holds
+// down.
+func (p *pair) keep(b []byte) {
+	if n := len(b) - len(p.pending); n != 0 {
+		p.st.Keep(n) // counts for the stack's memory
+	}
+	if p.pending = b; len(b) == 0 {
+		p.pending = nil
+	}
 }
 
 // read is read(2) of a socket that does not block, whatever signals come. Since it does

@@ -3,6 +3,7 @@ package forward
 import (
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 
 	"l3extract/adapters/outbound"
@@ -12,6 +13,9 @@ import (
 type outlet struct {
 	key   outletKey
 	named []*way // at most one for each port, whose targets have names; under the socket's mu
+
+	port localPort   // of a kernel's socket; 0: not listed
+	gone atomic.Bool // closed, while the Socket lives on
 
 	conn net.PacketConn  // closed if up is there
 	up   *upstream       // what took its place; nil on most systems
@@ -82,6 +86,11 @@ func (o *outlet) receive() (*buffer, []byte, origin, error) {
 	if o.raw != nil {
 		b, payload, src, err := o.receiveRaw()
 		return b, payload, origin{addr: src}, err
+	}
+	if w, ok := o.conn.(outbound.PacketWaiter); ok {
+		if err := w.WaitRead(); err != nil {
+			return nil, nil, origin{}, err
+		}
 	}
 	b := buffers.Get().(*buffer)
 	var n int

@@ -88,12 +88,13 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Tar
 			return true
 		}
 	}
-	if err := n.acquire(st, t); err != nil {
+	place, err := n.acquire(st, t)
+	if err != nil {
 		n.refuse(st, err)
 		return true
 	}
 	p := l.newPair(st)
-	g := &dialing{p: p, ctx: ctx, addr: t.Addr, began: time.Now()}
+	g := &dialing{p: p, ctx: ctx, addr: t.Addr, place: place, began: place.began}
 	p.dial.Store(g)
 	n.stats.dials.Add(1)
 	n.stats.dialing.Add(1)
@@ -105,9 +106,12 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Tar
 		p.dialFailed(g, err)
 		return true
 	}
+	p.up.Lock() // EndVia knows of p
 	p.sock = sock
+	p.up.Unlock()
 	l.dials.add(g)
 	p.begin()
+	place.wait(func() { p.dialFailed(g, dialError(g, os.ErrDeadlineExceeded)) })
 	return true
 }
 
@@ -130,7 +134,9 @@ func (l *loop) adopt(st *tcp.Stream, up net.Conn) bool {
 	}
 	_ = c.Close() // the duplicate is the socket now, which the runtime need not watch
 	p := l.newPair(st)
+	p.up.Lock()
 	p.sock.FD = fd
+	p.up.Unlock()
 	p.phase.Store(answering)
 	p.begin()
 	p.answer()
@@ -245,6 +251,7 @@ func (p *pair) handle(bits uint32) {
 		if bits&hungUp != 0 {
 			if cause := p.st.Cause(); cause != nil && cause != error(stack.Closed) {
 				p.end(true)
+				_ = p.st.Stream().Close() // what it received and nobody will read goes
 				return
 			}
 		}
@@ -286,7 +293,7 @@ func (p *pair) settleDial(g *dialing, err error) bool {
 	}
 	n, st := p.loop.n, p.st.Stream()
 	p.loop.dials.remove(g)
-	n.dials.Release(st.Source().Addr(), g.addr)
+	g.place.release()
 	n.stats.dialing.Add(-1)
 	n.report(st, g.addr.String, g.began, err)
 	return true
@@ -337,7 +344,7 @@ func (p *pair) end(reset bool) {
 		p.sock.Close()
 		p.sock.FD = -1
 	}
-	p.pending = nil
+	p.keep(nil)
 	p.down.Unlock()
 	p.up.Unlock()
 	n := p.loop.n

@@ -43,6 +43,7 @@ type pinger struct {
 
 	// Of the goroutine of run.
 	sockets map[pingKey]*pingOutlet
+	seen    *lostVia
 	off     bool // the Server's listener may not open any
 	readers sync.WaitGroup
 
@@ -174,6 +175,7 @@ func (p *pinger) ping(ctx context.Context, e *icmp.Echo) {
 		n.stats.pingsOver.Add(1)
 		return
 	}
+	p.rebind()
 	socket, err := p.socket(ctx, key)
 	if err != nil {
 		p.places.Release(e.Source, netip.AddrPort{})

@@ -78,7 +78,7 @@ func (p *pinger) socket(ctx context.Context, key pingKey) (*pingSocket, error) {
 	if !noIP && !never {
 		o.again = now.Add(p.retry)
 	}
-	if noIP || errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if noIP || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENETUNREACH) {
 		o.failed = syscall.ENETUNREACH
 		return nil, o.failed
 	}

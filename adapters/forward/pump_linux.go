@@ -90,12 +90,20 @@ const (
 	ended            // the Socket has
 )
 
+// maxSteps is how many batches of one socket the goroutines that others need send in a
+// row: the reader brings no more meanwhile, but who accepts sockets would see no end.
+const maxSteps = 16
+
 // work sends what there is, as the owner. Only with patience may it wait.
 func (s *socket) work(patience bool) {
 	p := pumps.Get().(*pump)
 	defer pumps.Put(p)
-	for {
-		switch s.step(p, patience) {
+	for steps := 1; ; steps++ {
+		result := s.step(p, patience)
+		if result == goOn && !patience && steps == maxSteps {
+			result = mustWait
+		}
+		switch result {
 		case drained:
 			if s.owner.CompareAndSwap(owned, nobody) {
 				return
@@ -142,6 +150,7 @@ func (s *socket) step(p *pump, patience bool) outcome {
 		}
 		return drained
 	}
+	s.rebind()
 	done, result := s.sendBatch(p, n, patience)
 	p.batch.Return(done)
 	return result

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"l3extract/adapters/outbound"
@@ -68,10 +69,15 @@ type Server struct {
 	// two directions has ended. Default: 4 min. Negative: never.
 	HalfCloseTimeout time.Duration
 
-	// MaxDials bounds the dials in flight. Further streams are refused (RST, cause
-	// limit). An eighth is kept for sources that hold fewer than 16. Default:
+	// MaxDials bounds the dials in flight. For one more the oldest gives way, as if its
+	// DialTimeout were over, if it has taken more than a second; else the stream is
+	// refused (RST, cause limit). An eighth is kept for sources that hold fewer than 16. Default:
 	// 1024. Negative: no limit.
 	MaxDials int
+
+	// MaxDialsPerSource is the part of MaxDials that one client address (IPv6: one /64)
+	// may have in flight. Default, and negative: no limit.
+	MaxDialsPerSource int
 
 	// MaxDialsPerDestination is the part of MaxDials that may be in flight to one
 	// address and port. Default: 64. Negative: no limit.
@@ -99,6 +105,10 @@ type Server struct {
 	goroutines bool
 
 	stats counters
+
+	mu      sync.Mutex // a leaf
+	serving []*session
+	limits  *Limits // nil: those of the fields
 }
 
 // Dial is the account of one dial.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"l3extract/adapters/direct"
@@ -31,10 +32,15 @@ type session struct {
 	pings          *pinger // nil: the Dialer knows no pings
 
 	dialTimeout, idle, halfIdle time.Duration // 0: none
-	dials                       *limit.Table
+	dials                       places
 
 	accepting, flows sync.WaitGroup
 	upstreams        upstreams
+
+	loopTold atomic.Int64 // when a loop was last told of, in Unix nanoseconds
+	ports    ports
+
+	lost atomic.Pointer[lostVia] // nil: EndVia was never called
 
 	mu      sync.Mutex // a leaf
 	live    map[ender]struct{}
@@ -62,10 +68,7 @@ func (f *Server) newSession(s *stack.Stack) *session {
 	if n.idle > 0 && (n.halfIdle == 0 || n.halfIdle > n.idle) {
 		n.halfIdle = n.idle
 	}
-	n.dials = limit.New(limit.Config{
-		Total:          orDefault(f.MaxDials, DefaultMaxDials),
-		PerDestination: orDefault(f.MaxDialsPerDestination, DefaultMaxDialsPerDestination),
-	}, nil)
+	n.dials.table = limit.New(f.dialLimits(), nil)
 	for _, p := range s.Addrs() {
 		n.own[p.Addr()] = true
 	}
@@ -95,6 +98,7 @@ func (n *session) judge(a netip.Addr) error { return n.srv.Policy.judge(a, n.own
 
 // serve is Server.Serve.
 func (n *session) serve(ctx context.Context) error {
+	defer n.srv.enlist(n)()
 	if n.loop = n.newLoop(); n.loop != nil {
 		defer n.loop.close() // when all flows have ended
 	}

@@ -11,8 +11,10 @@ type Stats struct {
 	Streams     uint64 // streams taken
 	Dials       uint64 // dials begun
 	DialsFailed uint64 // those that failed; dials that Policy stopped are not among them
+	DialsCut    uint64 // dials of more than a second that gave way to others, when MaxDials were in flight
 	Limited     uint64 // streams refused because of MaxDials and MaxDialsPerDestination
 	Unroutable  uint64 // streams and datagrams that Route refused
+	Looped      uint64 // streams and datagrams refused because they were upstreams of ours that came back
 	Idle        uint64 // relays ended by IdleTimeout and HalfCloseTimeout
 
 	Sniffed, SniffedNames uint64 // streams that Sniff wanted looked at, and those that named a host
@@ -43,14 +45,15 @@ type Stats struct {
 
 // counters are the Stats as they are counted.
 type counters struct {
-	relays, sockets, dialing                                atomic.Int64
-	streams, dials, dialsFailed, limited, unroutable, idle  atomic.Uint64
-	sniffed, sniffedNames                                   atomic.Uint64
-	policyStreams, policyDatagrams                          atomic.Uint64
-	datagramsOut, datagramsIn, datagramsLost, datagramsOver atomic.Uint64
-	datagramErrors, datagramErrorsForged                    atomic.Uint64
-	pings, pongs, pingErrors, pingsLate                     atomic.Uint64
-	pingsLost, pingsOver, policyPings                       atomic.Uint64
+	relays, sockets, dialing                                         atomic.Int64
+	streams, dials, dialsFailed, dialsCut, limited, unroutable, idle atomic.Uint64
+	looped                                                           atomic.Uint64
+	sniffed, sniffedNames                                            atomic.Uint64
+	policyStreams, policyDatagrams                                   atomic.Uint64
+	datagramsOut, datagramsIn, datagramsLost, datagramsOver          atomic.Uint64
+	datagramErrors, datagramErrorsForged                             atomic.Uint64
+	pings, pongs, pingErrors, pingsLate                              atomic.Uint64
+	pingsLost, pingsOver, policyPings                                atomic.Uint64
 }
 
 // Stats returns the account as of now.
@@ -58,8 +61,8 @@ func (f *Server) Stats() Stats {
 	c := &f.stats
 	return Stats{
 		Relays: c.relays.Load(), Sockets: c.sockets.Load(), Dialing: c.dialing.Load(),
-		Streams: c.streams.Load(), Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
-		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(),
+		Streams: c.streams.Load(), Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(), DialsCut: c.dialsCut.Load(),
+		Limited: c.limited.Load(), Unroutable: c.unroutable.Load(), Idle: c.idle.Load(), Looped: c.looped.Load(),
 		Sniffed: c.sniffed.Load(), SniffedNames: c.sniffedNames.Load(),
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),

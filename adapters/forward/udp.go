@@ -30,6 +30,7 @@ type socket struct {
 	way  *way                    // the last datagram's: a conversation mostly goes on with the same
 	ways map[netip.AddrPort]*way // by destination; nil while there was one only
 
+	seen    *lostVia  // what the outlets have been asked about
 	outlets []*outlet // opened when they are first needed
 	inward  sync.WaitGroup
 
@@ -87,7 +88,7 @@ func (s *socket) finish() {
 	n := s.session
 	n.remove(s)
 	for _, o := range s.outlets {
-		o.close()
+		s.closeOutlet(o)
 	}
 	s.inward.Wait()
 	n.stats.sockets.Add(-1)
@@ -104,6 +105,7 @@ func (s *socket) outward(ctx context.Context) {
 	if err != nil {
 		return // an ICMP error from the client, or the end
 	}
+	s.rebind()
 	s.lookUp(ctx, m.Source, m.Destination)
 	s.pass(ctx, m)
 }
@@ -236,6 +238,9 @@ func (s *socket) inwards(o *outlet) {
 	for failures := 0; ; {
 		b, payload, src, err := o.receive()
 		if err != nil {
+			if o.gone.Load() {
+				return // another takes its place
+			}
 			// An ICMP error that upstream got is no reason to end (RFC 4787,
 			// REQ-10); what goes on and on is.
 			if o.faults(s.faulted) {

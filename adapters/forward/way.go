@@ -88,6 +88,11 @@ func (s *socket) recall(dst netip.AddrPort) bool {
 func (s *socket) find(ctx context.Context, f outbound.Flow) *way {
 	n := s.session
 	w := &way{dst: f.Destination}
+	if s.looped(f.Source, f.Destination) {
+		n.looped("udp", f.Source, f.Destination)
+		w.why = errLooped
+		return w
+	}
 	t, err := n.routeSocket(ctx, f)
 	if err != nil {
 		w.why = err
@@ -263,6 +268,7 @@ func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
 	}
 	o := newOutlet(pc)
 	o.key = w.key
+	s.listed(o, pc.LocalAddr())
 	if !s.adopt(o) {
 		s.inward.Go(func() { s.inwards(o) }) // awaited by finish, which closes o
 	}

@@ -22,6 +22,13 @@ type PacketListener interface {
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
 }
 
+// PacketWaiter is what a socket of a PacketListener may be, so that whoever reads from
+// many holds no buffer for those that are silent. WaitRead returns nil when a ReadFrom
+// would not wait, or if it cannot tell, and else what ReadFrom would return.
+type PacketWaiter interface {
+	WaitRead() error
+}
+
 // PacketHandler answers datagrams within the process, with no socket. HandlePacket
 // must not wait, and must not keep p. It may call reply then or later, from any
 // goroutine, any number of times, at once: each call is a datagram from

@@ -66,9 +66,9 @@ func (p *proxy) ListenPacket(ctx context.Context, _, _ string) (net.PacketConn, 
 var errDown = fmt.Errorf("no way to the proxy: %w", outbound.ErrProxy)
 
 // newPair returns a Failover over two proxies and what it logs.
-func newPair(t *testing.T, cfg FailoverConfig) (*Failover, *proxy, *proxy, *bytes.Buffer) {
+func newPair(t *testing.T, cfg FailoverConfig) (*Failover, *proxy, *proxy, *lines) {
 	t.Helper()
-	a, b, log := new(proxy), new(proxy), new(bytes.Buffer)
+	a, b, log := new(proxy), new(proxy), new(lines)
 	cfg.Name = "pair"
 	cfg.Outbounds = []Outbound{{Name: "a", Dialer: a, Check: a.check}, {Name: "b", Dialer: b, Check: b.check}}
 	cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -79,7 +79,25 @@ func newPair(t *testing.T, cfg FailoverConfig) (*Failover, *proxy, *proxy, *byte
 	return f, a, b, log
 }
 
-func lines(log *bytes.Buffer) int { return strings.Count(log.String(), "\n") }
+// lines keeps what is logged.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lines) count() int { return strings.Count(l.String(), "\n") }
 
 // TestFailover: the first that is well is used, one that fails its checks is not, and each
 // change is one line.
@@ -90,8 +108,8 @@ func TestFailover(t *testing.T) {
 		used := func(want string, logged int) {
 			t.Helper()
 			synctest.Wait()
-			if got := f.Pick().Name; got != want || lines(log) != logged {
-				t.Errorf("%s is used, want %s; %d lines, want %d: %s", got, want, lines(log), logged, log)
+			if got := f.Pick().Name; got != want || log.count() != logged {
+				t.Errorf("%s is used, want %s; %d lines, want %d: %s", got, want, log.count(), logged, log)
 			}
 		}
 		used("a", 0)
@@ -164,7 +182,7 @@ func TestFailoverDials(t *testing.T) {
 		}
 		time.Sleep(3 * soonest) // an hour is not waited for
 		synctest.Wait()
-		if f.Pick().Name != "b" || lines(log) != 1 {
+		if f.Pick().Name != "b" || log.count() != 1 {
 			t.Errorf("%s is used: %s", f.Pick().Name, log)
 		}
 		dial(nil)
@@ -194,7 +212,7 @@ func TestFailoverClose(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if lines(log) != 0 {
+		if log.count() != 0 {
 			t.Errorf("logged %s", log)
 		}
 		a.set(nil, false)

@@ -11,7 +11,6 @@ import (
 
 // way is an outbound that does nothing; pointers to it differ.
 type way struct {
-	name   string
 	dialed []string
 	err    error
 }

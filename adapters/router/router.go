@@ -98,32 +98,31 @@ func subjectOf(f *outbound.Flow) subject {
 
 // by is the Target of a flow that goes by o.
 func by(o *Outbound, network networks) (forward.Target, error) {
-	o = chosen(o)
+	o = chosen(o, network)
 	t := forward.Target{
 		Dialer: o.Dialer, PacketListener: o.PacketListener, Handler: o.Handler,
 		Optimistic: o.Optimistic, Trusted: o.Trusted,
 	}
 	// What is nil in a Target is the Server's, which is another way.
 	switch {
-	case network == udp && o.PacketListener == nil && o.Handler == nil, network != udp && o.Dialer == nil:
+	case network == isUDP && o.PacketListener == nil && o.Handler == nil, network != isUDP && o.Dialer == nil:
 		return forward.Target{}, ErrUnable
 	}
 	return t, nil
 }
 
-// chosen is what a Failover has chosen, where that is a way of this host's own, which is
-// faster and obeys the Policy if it is known as what it is; else o.
-func chosen(o *Outbound) *Outbound {
+// chosen is what a Failover has chosen, where the Server serves that better if it knows it
+// as what it is: a way of this host's own, another Failover, a Handler; else o.
+func chosen(o *Outbound, network networks) *Outbound {
 	for {
 		f, ok := o.Dialer.(*Failover)
 		if !ok {
 			return o
 		}
 		next := f.Pick()
-		if !isHosts(next.Dialer) && next.Handler == nil {
-			if _, nested := next.Dialer.(*Failover); !nested {
-				return o
-			}
+		_, nested := next.Dialer.(*Failover)
+		if !nested && !isHosts(next.Dialer) && (network != isUDP || next.Handler == nil) {
+			return o
 		}
 		o = next
 	}

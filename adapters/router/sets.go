@@ -1,7 +1,6 @@
 package router
 
 import (
-	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,25 +64,14 @@ func family(a netip.Addr) int {
 type networks uint8
 
 const (
-	tcp networks = 1 << iota
-	udp
-	icmp
+	isTCP networks = 1 << iota
+	isUDP
+	isICMP
 )
 
-var networkNames = map[string]networks{"tcp": tcp, "udp": udp, "icmp": icmp}
+var networkNames = map[string]networks{"tcp": isTCP, "udp": isUDP, "icmp": isICMP}
 
 func networkOf(name string) networks { return networkNames[name] }
-
-// String names those that are set.
-func (n networks) String() string {
-	names := make([]string, 0, bits.OnesCount8(uint8(n)))
-	for _, s := range []string{"tcp", "udp", "icmp"} {
-		if n&networkNames[s] != 0 {
-			names = append(names, s)
-		}
-	}
-	return strings.Join(names, ", ")
-}
 
 // domain is one of Rule.Domains.
 type domain struct {

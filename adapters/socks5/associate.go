@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"l3extract/adapters/direct"
 	"l3extract/adapters/internal/hop"
@@ -75,6 +76,9 @@ func (d *Dialer) associate(ctx context.Context) (*association, error) {
 		closeIf(pc)
 		_ = ctrl.Close()
 		return nil, p.Fault(err)
+	}
+	if c, ok := ctrl.(*net.TCPConn); ok { // nothing else tells of a proxy that has lost its power
+		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
 	}
 	d.associations.Add(1)
 	return newAssociation(d, p, pc, ctrl, relay), nil

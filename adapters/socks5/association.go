@@ -20,7 +20,8 @@ type association struct {
 	d     *Dialer
 	p     *hop.Proxy
 	pc    net.PacketConn
-	udp   *net.UDPConn // pc, if it is one: no allocation for addresses
+	udp   *net.UDPConn    // pc, if it is one: no allocation for addresses
+	raw   syscall.RawConn // of udp, or nil
 	ctrl  net.Conn
 	relay netip.AddrPort
 	to    net.Addr // relay
@@ -39,7 +40,10 @@ var buffers = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 
 func newAssociation(d *Dialer, p *hop.Proxy, pc net.PacketConn, ctrl net.Conn, relay netip.AddrPort) *association {
 	a := &association{d: d, p: p, pc: pc, ctrl: ctrl, relay: relay, to: net.UDPAddrFromAddrPort(relay), watched: make(chan struct{})}
-	a.udp, _ = pc.(*net.UDPConn)
+	if u, ok := pc.(*net.UDPConn); ok {
+		a.udp = u
+		a.raw, _ = u.SyscallConn() // fails if it is closed, which reading will tell
+	}
 	go a.watch() // ends with the control connection, which Close closes; awaited by Close
 	return a
 }
@@ -195,16 +199,19 @@ func (a *association) SetReadDeadline(t time.Time) error {
 
 func (a *association) SetWriteDeadline(t time.Time) error { return a.pc.SetWriteDeadline(t) }
 
-// SyscallConn gives the socket away, so that one can wait for a datagram without
-// holding memory for it.
-func (a *association) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := a.pc.(syscall.Conn); ok {
-		return sc.SyscallConn()
+// WaitRead implements outbound.PacketWaiter.
+func (a *association) WaitRead() error {
+	if a.raw == nil {
+		return nil
 	}
-	return nil, a.opError("set", errors.ErrUnsupported)
+	if err := hop.Await(a.raw); err != nil {
+		return a.opError("read", a.why(err))
+	}
+	return nil
 }
 
 var (
-	_ outbound.Dialer         = (*Dialer)(nil)
+	_ outbound.EarlyDialer    = (*Dialer)(nil)
 	_ outbound.PacketListener = (*Dialer)(nil)
+	_ outbound.PacketWaiter   = (*association)(nil)
 )

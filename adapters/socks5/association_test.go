@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/internal/fakeproxy"
 	"l3extract/adapters/internal/socksaddr"
 	"l3extract/adapters/outbound"
 )
@@ -42,7 +43,7 @@ func newRelay(t *testing.T, bound string) *relay {
 		to.Port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	}
 	r.d = &Dialer{Address: serve(t, func(c *net.TCPConn) {
-		associate := step{[]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, to.Append([]byte{5, 0, 0})}
+		associate := step{Want: []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, Answer: to.Append([]byte{5, 0, 0})}
 		if play(t, c, greeting, associate) {
 			r.ctrl <- c
 			_, _ = c.Read(make([]byte, 1)) // until the client ends it
@@ -120,6 +121,84 @@ func TestAssociation(t *testing.T) {
 	}
 }
 
+// TestAssociationIPv6: at a proxy that is reached by IPv6.
+func TestAssociationIPv6(t *testing.T) {
+	udp, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	defer udp.Close()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := socksaddr.Addr{IP: netip.IPv6Unspecified(), Port: udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()}
+	fakeproxy.ServeOn(t, l, func(c net.Conn) {
+		if play(t, c, greeting, step{Want: []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, Answer: bound.Append([]byte{5, 0, 0})}) {
+			_, _ = c.Read(make([]byte, 1))
+		}
+	})
+	d := &Dialer{Address: l.Addr().String()}
+	pc, err := d.ListenPacket(soon(t), "udp4", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	if _, err := pc.WriteTo([]byte("out"), outbound.Name{Host: "x", Port: 1}); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	_ = udp.SetReadDeadline(time.Now().Add(patience))
+	n, from, err := udp.ReadFrom(b)
+	if err != nil || string(b[:n]) != "\x00\x00\x00\x03\x01x\x00\x01out" {
+		t.Fatalf("%q, %v", b[:n], err)
+	}
+	if _, err := udp.WriteTo(b[:n], from); err != nil {
+		t.Fatal(err)
+	}
+	_ = pc.SetReadDeadline(time.Now().Add(patience))
+	if n, _, err := pc.ReadFrom(b); err != nil || string(b[:n]) != "out" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+}
+
+// TestRelayAddr: where datagrams go, by what the proxy says and how it was reached.
+func TestRelayAddr(t *testing.T) {
+	v4, v6, any4, any6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.IPv4Unspecified(), netip.IPv6Unspecified()
+	tcp := &net.TCPAddr{IP: net.IPv4(198, 51, 100, 1), Port: 1080}
+	for _, tc := range []struct {
+		proxy  string
+		remote net.Addr
+		bound  socksaddr.Addr
+		want   string // "": an error
+	}{
+		{"p:1", tcp, socksaddr.Addr{IP: v4, Port: 9}, "192.0.2.1:9"},
+		{"p:1", tcp, socksaddr.Addr{IP: v6, Port: 9}, "[2001:db8::1]:9"},
+		{"p:1", tcp, socksaddr.Addr{IP: any4, Port: 9}, "198.51.100.1:9"},
+		{"p:1", tcp, socksaddr.Addr{IP: any6, Port: 9}, "198.51.100.1:9"},
+		{"p:1", tcp, socksaddr.Addr{Port: 9}, "198.51.100.1:9"}, // an empty name
+		{"p:1", tcp, socksaddr.Addr{IP: v4}, ""},
+		{"p:1", tcp, socksaddr.Addr{Name: "relay.example", Port: 9}, ""},
+		{"/run/p", &net.UnixAddr{Name: "/run/p"}, socksaddr.Addr{IP: any4, Port: 9}, "127.0.0.1:9"},
+		{"/run/p", &net.UnixAddr{Name: "/run/p"}, socksaddr.Addr{IP: any6, Port: 9}, "[::1]:9"},
+		{"192.0.2.7:1", &net.UnixAddr{}, socksaddr.Addr{IP: any4, Port: 9}, "192.0.2.7:9"}, // behind another
+		{"p:1", &net.UnixAddr{}, socksaddr.Addr{IP: any4, Port: 9}, ""},
+	} {
+		got, err := (&Dialer{Address: tc.proxy}).relayAddr(tc.bound, remote{addr: tc.remote})
+		if (err == nil) != (tc.want != "") || err == nil && got.String() != tc.want {
+			t.Errorf("%s at %v says %v: %v, %v, want %q", tc.proxy, tc.remote, tc.bound, got, err, tc.want)
+		}
+	}
+}
+
+// remote is a conn of which only that is known.
+type remote struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (r remote) RemoteAddr() net.Addr { return r.addr }
+
 // TestAssociationDrops: fragments, nonsense, and what others send, are counted and
 // do not reach the reader.
 func TestAssociationDrops(t *testing.T) {
@@ -142,7 +221,12 @@ func TestAssociationDrops(t *testing.T) {
 	for _, bad := range []string{"", "\x00", "\x00\x00\x00", head[:9], "\x00\x00\x00\x02abcdefghi", "\x00\x00\x00\x03\x00\x00\x01", "\x00\x00\x00\x03\xffabc"} {
 		r.send(bad)
 	}
+	waited := make(chan error)
+	go func() { waited <- pc.WaitRead() }()
 	r.send("\x00\x00\x01" + head[3:] + "part")
+	if err := <-waited; err != nil {
+		t.Errorf("WaitRead: %v", err)
+	}
 	r.send("\x00\x00\x81" + head[3:] + "last part")
 	r.send(head + "good")
 	b := make([]byte, 1<<16)
@@ -171,7 +255,7 @@ func TestAssociationEnds(t *testing.T) {
 	}()
 	c := <-r.ctrl
 	_ = c.Close()
-	for _, err := range []error{<-read, errOf(pc.ReadFrom(make([]byte, 9))), errOf(pc.WriteTo(nil, r.udp.LocalAddr()))} {
+	for _, err := range []error{<-read, pc.WaitRead(), errOf(pc.ReadFrom(make([]byte, 9))), errOf(pc.WriteTo(nil, r.udp.LocalAddr()))} {
 		var op *net.OpError
 		if !errors.Is(err, outbound.ErrProxy) || !errors.As(err, &op) || op.Timeout() {
 			t.Errorf("%v, want ErrProxy in a *net.OpError that is no time-out", err)
@@ -243,8 +327,11 @@ func TestAssociationErrors(t *testing.T) {
 	if _, err := pc.WriteTo(nil, outbound.Name{}); err == nil {
 		t.Error("no name is no error")
 	}
-	if _, err := pc.SyscallConn(); err != nil {
-		t.Error(err)
+	if err := pc.SetDeadline(past); err != nil {
+		t.Fatal(err)
+	}
+	if err := pc.WaitRead(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("WaitRead: %v", err)
 	}
 }
 
@@ -261,7 +348,7 @@ func TestNoAssociation(t *testing.T) {
 		{"\x05\x00\x00\x01\x7f\x00", outbound.ErrProxy},
 	} {
 		d := &Dialer{Address: serve(t, func(c *net.TCPConn) {
-			play(t, c, greeting, step{[]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, []byte(tc.reply)})
+			play(t, c, greeting, step{Want: []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, Answer: []byte(tc.reply)})
 		})}
 		pc, err := d.ListenPacket(soon(t), "udp4", ":0")
 		var op *net.OpError
@@ -325,8 +412,8 @@ func TestOtherSockets(t *testing.T) {
 	if n, _, err := pc.ReadFrom(b); err != nil || string(b[:n]) != "in" {
 		t.Errorf("got %q, %v", b[:n], err)
 	}
-	if _, err := pc.SyscallConn(); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("SyscallConn: %v", err)
+	if err := pc.WaitRead(); err != nil { // it cannot tell
+		t.Errorf("WaitRead: %v", err)
 	}
 }
 

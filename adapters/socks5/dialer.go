@@ -94,18 +94,13 @@ func (d *Dialer) open(ctx context.Context, cmd byte, to socksaddr.Addr) (net.Con
 	}
 	ctx, cancel := p.Bound(ctx)
 	defer cancel()
-	if d.Pool > 0 {
-		if c := d.pool.take(d); c != nil {
-			d.poolHits.Add(1)
-			bound, err := d.request(ctx, p, c, cmd, to)
-			if err == nil || !stale(err) || ctx.Err() != nil {
-				return finish(c, bound, err)
-			}
-			d.poolDead.Add(1)
-			_ = c.Close()
-		} else {
-			d.poolMisses.Add(1)
+	if c := d.warm(); c != nil {
+		bound, err := d.request(ctx, p, c, cmd, to)
+		if err == nil || !stale(err) || ctx.Err() != nil {
+			return finish(c, bound, err)
 		}
+		d.poolDead.Add(1)
+		_ = c.Close()
 	}
 	c, err := p.Dial(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"l3extract/adapters/internal/fakeproxy"
 	"l3extract/adapters/outbound"
 )
 
@@ -31,11 +32,11 @@ func TestConnect(t *testing.T) {
 		for _, user := range []string{"", "anna"} {
 			for _, pipeline := range []bool{false, true} {
 				d := &Dialer{Pipeline: pipeline}
-				request := step{[]byte(tc.request), []byte(tc.reply + "banner")}
+				request := step{Want: []byte(tc.request), Answer: []byte(tc.reply + "banner")}
 				steps := []step{greeting, request}
 				switch {
 				case user != "" && pipeline:
-					steps = []step{{[]byte{5, 1, 2}, []byte{5, 2}}, password, request}
+					steps = []step{{Want: []byte{5, 1, 2}, Answer: []byte{5, 2}}, password, request}
 				case user != "":
 					steps = []step{secretly, password, request}
 				}
@@ -45,13 +46,13 @@ func TestConnect(t *testing.T) {
 				if pipeline { // the proxy has it all before it answers anything
 					var all step
 					for _, s := range steps {
-						all.want, all.answer = append(all.want, s.want...), append(all.answer, s.answer...)
+						all.Want, all.Answer = append(all.Want, s.Want...), append(all.Answer, s.Answer...)
 					}
 					steps = []step{all}
 				}
 				d.Address = serve(t, func(c *net.TCPConn) {
 					if play(t, c, steps...) {
-						echo(c)
+						fakeproxy.Echo(c)
 					}
 				})
 				c, err := d.DialContext(soon(t), "tcp", tc.address)
@@ -84,7 +85,7 @@ func TestReplies(t *testing.T) {
 			if !whole {
 				answer = answer[:2]
 			}
-			d := &Dialer{Address: serve(t, func(c *net.TCPConn) { play(t, c, greeting, step{connect4.want, answer}) })}
+			d := &Dialer{Address: serve(t, func(c *net.TCPConn) { play(t, c, greeting, step{Want: connect4.Want, Answer: answer}) })}
 			_, err := d.DialContext(soon(t), "tcp", "192.0.2.1:80")
 			var op *net.OpError
 			if !errors.Is(err, want) || !errors.As(err, &op) || op.Addr.String() != "192.0.2.1:80" {
@@ -111,43 +112,11 @@ var conversation = []step{secretly, password, connect4}
 // TestLies: a proxy that ends, says something else or says nothing at any byte of its
 // answers is an error, of one line, in which the password is not.
 func TestLies(t *testing.T) {
-	total := 0
-	for _, s := range conversation {
-		total += len(s.answer)
-	}
+	total := fakeproxy.Total(conversation...)
 	for at := range total {
-		for _, lie := range []string{"end", "reset", "junk", "silence"} {
+		for _, lie := range fakeproxy.Lies {
 			ctx, cancel := context.WithCancel(soon(t))
-			address := serve(t, func(c *net.TCPConn) {
-				left := at
-				for _, s := range conversation {
-					if left >= len(s.answer) {
-						if !play(t, c, s) {
-							return
-						}
-						left -= len(s.answer)
-						continue
-					}
-					if !play(t, c, step{s.want, s.answer[:left]}) {
-						return
-					}
-					break
-				}
-				switch lie {
-				case "reset":
-					_ = c.SetLinger(0)
-				case "junk":
-					junk := make([]byte, 4096)
-					for i := range junk {
-						junk[i] = 0xaa
-					}
-					_, _ = c.Write(junk)
-					echo(c)
-				case "silence":
-					cancel()
-					echo(c)
-				}
-			})
+			address := serve(t, func(c *net.TCPConn) { fakeproxy.Lie(t, c, at, lie, cancel, conversation...) })
 			d := &Dialer{Address: address, Username: "anna", Password: "s3cret"}
 			c, err := d.DialContext(ctx, "tcp", "192.0.2.1:80")
 			cancel()
@@ -259,12 +228,6 @@ func TestMisuse(t *testing.T) {
 	if _, err := zero.DialContext(t.Context(), "tcp", "192.0.2.1:80"); !errors.Is(err, outbound.ErrProxy) {
 		t.Errorf("without an address: %v", err)
 	}
-}
-
-type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
-
-func (f dialFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return f(ctx, network, address)
 }
 
 // TestUnixSocket: a proxy with a path, for which the Dialer is not asked.

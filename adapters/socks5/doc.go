@@ -22,7 +22,8 @@
 // A handshake takes a round trip to connect and one each for the greeting, the
 // password and the request. Dialer.Pipeline makes one of the last three, Dialer.Pool
 // leaves the request alone. Both are off by default: not every proxy can take the
-// former (see Pipeline), and the latter keeps connections open at the proxy.
+// former (see Pipeline), and the latter keeps connections open at the proxy. DialEarly
+// does not wait for the proxy's answer to the request at all.
 //
 // # Datagrams
 //

@@ -54,32 +54,41 @@ func (d *Dialer) greet(ctx context.Context, p *hop.Proxy, c net.Conn) error {
 	return nil
 }
 
-// pipeline does everything with one write. It offers one method, so that the proxy
-// has no choice.
+// appendAll appends everything that is said, for a proxy that takes it in one piece. It
+// offers one method, so that the proxy has no choice.
+func (d *Dialer) appendAll(b []byte, cmd byte, to socksaddr.Addr) []byte {
+	if d.Username == "" {
+		return appendRequest(append(b, version, 1, methodNone), cmd, to)
+	}
+	return appendRequest(d.appendCredentials(append(b, version, 1, methodPassword)), cmd, to)
+}
+
+// readAll reads the answers to that. greeted tells that only the last is missing.
+func (d *Dialer) readAll(p *hop.Proxy, c io.Reader) (bound socksaddr.Addr, greeted bool, err error) {
+	method, err := d.readMethod(p, c)
+	switch {
+	case err != nil:
+	case method == methodNone && d.Username != "":
+		err = errors.New("chose no authentication, which was not offered")
+	case method == methodPassword:
+		err = readAuth(p, c)
+	}
+	if err != nil {
+		return bound, false, err
+	}
+	bound, err = readReply(p, c)
+	return bound, true, err
+}
+
+// pipeline does everything with one write.
 func (d *Dialer) pipeline(ctx context.Context, p *hop.Proxy, c net.Conn, cmd byte, to socksaddr.Addr) (bound socksaddr.Addr, err error) {
 	greeted := false
 	err = hop.Within(ctx, c, func(c net.Conn) error {
-		b := append(make([]byte, 0, maxHandshake), version, 1, methodNone)
-		if d.Username != "" {
-			b[2] = methodPassword
-			b = d.appendCredentials(b)
-		}
-		if _, err := c.Write(appendRequest(b, cmd, to)); err != nil {
+		_, err := c.Write(d.appendAll(make([]byte, 0, maxHandshake), cmd, to))
+		if err != nil {
 			return hop.Cut(err)
 		}
-		method, err := d.readMethod(p, c)
-		switch {
-		case err != nil:
-			return err
-		case method == methodNone && d.Username != "":
-			return p.Fault(errors.New("chose no authentication, which was not offered"))
-		case method == methodPassword:
-			if err := readAuth(p, c); err != nil {
-				return err
-			}
-		}
-		greeted = true
-		bound, err = readReply(p, c)
+		bound, greeted, err = d.readAll(p, c)
 		return err
 	})
 	switch {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"l3extract/adapters/internal/fakeproxy"
 )
 
 // pooled is a proxy that counts, and lets the test end its idle connections.
@@ -25,7 +27,7 @@ func newPooled(t *testing.T, d *Dialer) *pooled {
 		}
 		p.greeted <- c
 		if play(t, c, connect4) {
-			echo(c)
+			fakeproxy.Echo(c)
 		}
 	})
 	t.Cleanup(func() { _ = d.Close() })
@@ -136,11 +138,11 @@ func TestPoolStale(t *testing.T) {
 	d := &Dialer{Pool: 1}
 	d.Address = serve(t, func(c *net.TCPConn) {
 		if n.Add(1) == 2 { // that for the pool
-			play(t, c, greeting, step{connect4.want, nil})
+			play(t, c, greeting, step{Want: connect4.Want})
 			return
 		}
 		if play(t, c, greeting, connect4) {
-			echo(c)
+			fakeproxy.Echo(c)
 		}
 	})
 	defer d.Close()

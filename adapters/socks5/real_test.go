@@ -19,7 +19,7 @@ var servers = []struct {
 	name     string
 	start    func(t testing.TB) (address string)
 	user     string
-	pipeline bool   // takes a handshake in one piece
+	pipeline bool   // takes a handshake in one piece, and what follows it
 	udp      bool   // does UDP ASSOCIATE
 	forbids  string // an address, if there are rules
 }{
@@ -73,6 +73,7 @@ func TestRealServers(t *testing.T) {
 				fast := &Dialer{Address: d.Address, Username: d.Username, Password: d.Password, Pipeline: true}
 				if s.pipeline {
 					realConnect(t, fast)
+					realEarly(t, fast)
 					return
 				}
 				// What the documentation says of it, so that it does not grow old.
@@ -124,6 +125,19 @@ func realConnect(t *testing.T, d *Dialer) {
 		}
 	}
 	wg.Wait()
+}
+
+// realEarly is a connection whose first bytes come before the proxy has answered.
+func realEarly(t *testing.T, d *Dialer) {
+	echo := realproxy.Echo(t, "127.0.0.1:0")
+	for range 20 {
+		c, err := d.DialEarly(soon(t), "tcp", echo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEcho(t, c)
+		_ = c.Close()
+	}
 }
 
 func realUDP(t *testing.T, d *Dialer) {

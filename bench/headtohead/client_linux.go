@@ -25,8 +25,10 @@ type order struct {
 	Do      string // one of clients
 	Network string // the destinations' first three bytes
 	Streams int    // at once
+	Sockets int    // of a crowd
 	Stages  []int  // of idle: how many connections there are to be, in turn
 	Rate    int    // of datagrams, a second
+	From    string // the client's own address; empty: the kernel chooses
 	For     time.Duration
 
 	Pinned    bool // to Processor
@@ -39,13 +41,18 @@ type outcome struct {
 	Count int64 // connections made, exchanges, or datagrams that arrived
 	Sent  int64 // datagrams
 	Took  time.Duration
-	P50   time.Duration // of an exchange
-	P99   time.Duration
+	P50   time.Duration // of an exchange, or a page
+	P95   time.Duration // of a page
+	P99   time.Duration // of an exchange
+
+	Connected time.Duration // p95 of connecting
+	Datagrams int64         // answers to a crowd
 }
 
 // clients is what a client can do.
 var clients = map[string]func(*order) (outcome, error){
 	"reach": reach, "hash": hash, "up": up, "down": down, "both": both, "connect": connect, "echo": echo, "idle": idle,
+	"pages": pages, "crowd": crowd,
 	"datagram echo": datagramsEcho, "datagrams up": datagramsUp, "datagrams down": datagramsDown, "quic down": quicDown,
 }
 
@@ -58,6 +65,9 @@ const patience = 8 * time.Second
 // dial opens the i-th connection of a client and says what it is for.
 func (o *order) dial(i int, mode byte, to int) (*net.TCPConn, error) {
 	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: -1}
+	if o.From != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(o.From)}
+	}
 	c, err := d.Dial("tcp4", fmt.Sprintf("%s%d:%s", o.Network, 1+i%to, port))
 	if err != nil {
 		return nil, err

@@ -4,6 +4,8 @@
 //
 //	go run -C bench/headtohead .
 //	go run -C bench/headtohead . -programs proxy-1,proxy,ours -only bulk,conn -rounds 5
+//	go run -C bench/headtohead . -programs ours-plain,baseline -only bulk
+//	go run -C bench/headtohead . -programs ours-socks,ours-socks-pool,tun2socks-socks,sing-box-socks -only bulk,conn
 //
 // # The network
 //
@@ -44,8 +46,14 @@
 //   - latency: a byte there and back, over TCP and UDP, with client, server and program
 //     on one processor; and over TCP while 8 streams (4 up, 4 down) take what they can,
 //     where everything runs wherever it will.
+//   - quic: a download by quic-go, a second of it, where every byte is compared.
 //   - udp: datagrams of 1200 bytes at 100 Mbit/s and at 1 Gbit/s, up and down: how many
 //     are lost, and the processor time for each that arrives.
+//   - load, which -only must name: pages of 20 fetches over new connections, six at a
+//     time, without other load, and while a crowd has 2 000 connections at 20 kbit/s, 5 000
+//     sockets with a datagram a second, and 200 new connections a second of which a
+//     quarter go where nobody answers; by a client with the crowd's address, and by one
+//     with another. Only on a quiet machine do the ratios mean something.
 //
 // Those that are done once, behind the rounds, with the programs waiting at the same
 // time but working one after another:

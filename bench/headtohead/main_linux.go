@@ -100,11 +100,11 @@ func compare(args []string) error {
 func parse(args []string) (*comparison, error) {
 	c := new(comparison)
 	f := flag.NewFlagSet("headtohead", flag.ContinueOnError)
-	known := slices.Concat(measurements, quiet)
-	only := strings.Join(known, ",")
+	known := slices.Concat(measurements, stress, quiet)
+	only := strings.Join(slices.Concat(measurements, quiet), ",")
 	f.StringVar(&c.out, "out", "headtohead-results", "write tables, figures and charts to this `directory`")
-	f.StringVar(&c.programs, "programs", "", "only these, comma-separated (default: all that can be had)")
-	f.StringVar(&only, "only", only, "only these measurements, comma-separated")
+	f.StringVar(&c.programs, "programs", "", "only these, comma-separated (default: all that can be had but those that need a SOCKS5 server or have no offload)")
+	f.StringVar(&only, "only", only, "only these measurements, comma-separated; load is done if it is named")
 	f.StringVar(&c.source, "source", "../..", "build ours in this `directory`")
 	f.IntVar(&c.rounds, "rounds", 3, "how often each program has its turn")
 	f.IntVar(&c.mtu, "mtu", defaultMTU, "of every interface")
@@ -117,7 +117,8 @@ func parse(args []string) (*comparison, error) {
 	c.only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
 	// For what a connection leaves behind, and the program's own start, to be over.
 	c.settleFor = 30 * time.Second // beyond the time-outs of connections that have ended: idle is idle
-	c.conns = []int{1000, 9000}    // a process may open 20 000 files on many systems, and a proxy needs two for each
+	c.crowd = 2000
+	c.conns = []int{1000, 9000} // a process may open 20 000 files on many systems, and a proxy needs two for each
 	for _, name := range c.only {
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("unknown measurement %q", name)
@@ -163,7 +164,7 @@ func (c *comparison) prepare(ctx context.Context, dir string) error {
 	wanted := strings.FieldsFunc(c.programs, func(r rune) bool { return r == ',' })
 	for _, p := range programs(c.self, c.source, dir) {
 		at := slices.Index(wanted, p.name)
-		if c.programs != "" && at < 0 {
+		if at < 0 && (c.programs != "" || p.aside) {
 			continue
 		}
 		if at >= 0 {
@@ -205,7 +206,7 @@ func (c *comparison) keep(round int, v *visit, err error) {
 
 // repeat visits the programs in turn until all rounds are done or ctx ends.
 func (c *comparison) repeat(ctx context.Context) {
-	if !c.wants(measurements...) {
+	if !c.wants(repeated()...) {
 		return
 	}
 	begun, done, total := time.Now(), 0, c.rounds*len(c.ready)
@@ -228,7 +229,7 @@ func (c *comparison) repeat(ctx context.Context) {
 
 // visitLimit ends whatever a visit started and did not end: each of some twenty
 // transfers may be late.
-func visitLimit(span time.Duration) time.Duration { return 3*time.Minute + 20*span }
+func visitLimit(span time.Duration) time.Duration { return 3*time.Minute + 40*span }
 
 // restTime guesses how long rest takes.
 func (c *comparison) restTime() time.Duration {

@@ -23,14 +23,19 @@ type plan struct {
 	idleFor   time.Duration // of the quiet in which switches are counted
 	goneFor   time.Duration // between the end of the idle connections and the look at the memory
 	conns     []int         // how many idle connections there are to be, in turn
+	crowd     int           // connections of the crowd that load brings; the sockets follow from it
 }
 
 // measurements can be chosen. Those of the first row are repeated in each round; those
 // of the second are less shaken by other load, take long, and are done once.
 var (
 	measurements = []string{"bulk", "conn", "latency", "udp", "quic"}
+	stress       = []string{"load"} // as the first row, but only if it is named
 	quiet        = []string{"memory", "idle"}
 )
+
+// repeated are the measurements of each round.
+func repeated() []string { return slices.Concat(measurements, stress) }
 
 func (p *plan) wants(names ...string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(p.only, n) })
@@ -107,8 +112,8 @@ func (v *visit) run() (err error) {
 	if bad(hashed) {
 		return errors.Join(failed...)
 	}
-	for i, measure := range []func() error{v.bulks, v.connect, v.latency, v.datagrams, v.quic} {
-		if !v.wants(measurements[i]) || i == 0 && hashed != nil {
+	for i, measure := range []func() error{v.bulks, v.connect, v.latency, v.datagrams, v.quic, v.load} {
+		if !v.wants(repeated()[i]) || i == 0 && hashed != nil {
 			continue
 		}
 		if bad(measure()) {

@@ -15,6 +15,7 @@ import (
 // program is one that the measurements go through.
 type program struct {
 	name    string
+	aside   bool   // only if it is named
 	network string // whose last byte is the destination's
 	// prepare finds or builds it; the error says why it is left out.
 	prepare func(ctx context.Context, dir string) error
@@ -30,7 +31,7 @@ func programs(self, source, dir string) []*program {
 	build := func(ctx context.Context, _ string) error { // again is cheap
 		return run(ctx, source, "go", "build", "-o", ours, "./examples/tun2socks")
 	}
-	return []*program{
+	known := []*program{
 		{name: "none", network: serverNet, start: func(w *world) (*process, error) { return nil, w.veth() }},
 		copying("proxy-1", bin("proxy"), "GOMAXPROCS=1"),
 		copying("proxy", bin("proxy")),
@@ -65,13 +66,14 @@ func programs(self, source, dir string) []*program {
 			prepare: module("github.com/sagernet/sing-box", "v1.14.1", "/cmd/sing-box", "with_gvisor", bin("sing-box")),
 			start: tunnel(func(w *world) (*exec.Cmd, error) {
 				config := bin(fmt.Sprint("sing-box-", w.mtu, ".json"))
-				return exec.Command(bin("sing-box"), "run", "-c", config), os.WriteFile(config, singBox(w.mtu), 0o600)
+				return exec.Command(bin("sing-box"), "run", "-c", config), os.WriteFile(config, singBox(w.mtu, map[string]any{"type": "direct"}), 0o600)
 			}),
 		},
 		{name: "pasta", network: serverNet, prepare: installed("pasta"), start: pasta(self, dir)},
 		{name: "slirp4netns", network: serverNet, prepare: installed("slirp4netns"), start: slirp4netns},
 		hev(bin("socks"), dir),
 	}
+	return append(known, throughSOCKS(known, bin)...)
 }
 
 // installed finds a program of the system.
@@ -93,7 +95,7 @@ func tun2socks(path string, more ...string) func(w *world) (*exec.Cmd, error) {
 
 // singBox is its configuration. Its gVisor stack is the one of its three that ends
 // TCP outside the kernel, and that works when the client is in another namespace.
-func singBox(mtu int) []byte {
+func singBox(mtu int, outbound map[string]any) []byte {
 	type m = map[string]any
 	b, err := json.Marshal(m{
 		"log": m{"level": "error"},
@@ -101,7 +103,7 @@ func singBox(mtu int) []byte {
 			"type": "tun", "interface_name": tunName, "mtu": mtu, "stack": "gvisor",
 			"address": []string{"198.18.0.1/30"}, "auto_route": false,
 		}},
-		"outbounds": []m{{"type": "direct"}},
+		"outbounds": []m{outbound},
 	})
 	if err != nil {
 		panic(err) // only strings and numbers
@@ -112,7 +114,7 @@ func singBox(mtu int) []byte {
 // plain is a relay of TCP behind a TUN without offload.
 func plain(name, path, source string, args ...string) *program {
 	return &program{
-		name: name, network: serverNet,
+		name: name, network: serverNet, aside: true,
 		prepare: func(ctx context.Context, _ string) error {
 			return run(ctx, source, "go", "build", "-o", path, "./bench/baseline")
 		},

@@ -12,11 +12,13 @@ import (
 
 // A connection begins with one byte that says what it is for.
 const (
-	modeEcho   = 'e' // one byte back for each
-	modeUp     = 'u' // takes a number (uint64) and the pattern until the end
-	modeResult = 'r' // for a number, sends the count (uint64) and the verdict (byte) of its modeUp or load of datagrams
-	modeDown   = 'd' // sends the pattern for so many milliseconds (uint32)
-	modeHashed = 'h' // takes hashedSize bytes, sends their SHA-256, sends them back
+	modeEcho    = 'e' // one byte back for each
+	modeUp      = 'u' // takes a number (uint64) and the pattern until the end
+	modeResult  = 'r' // for a number, sends the count (uint64) and the verdict (byte) of its modeUp or load of datagrams
+	modeDown    = 'd' // sends the pattern for so many milliseconds (uint32)
+	modeFetch   = 'f' // sends pageSize bytes and the end
+	modeTrickle = 't' // sends trickleSize bytes each trickleEvery
+	modeHashed  = 'h' // takes hashedSize bytes, sends their SHA-256, sends them back
 )
 
 const (
@@ -87,6 +89,10 @@ func answer(c *net.TCPConn) {
 				_ = c.CloseWrite()
 			}
 		}
+	case modeFetch:
+		_, _ = c.Write(pattern[:pageSize])
+	case modeTrickle:
+		trickle(c)
 	case modeHashed:
 		sum := sha256.New()
 		if _, err := io.CopyN(sum, c, hashedSize); err == nil {

@@ -63,6 +63,17 @@ func (r *report) tables() []table {
 			{title: "Gbit/s", format: "%.2f", name: quicRate, better: more},
 			{title: "Gbit per CPU second", format: "%.2f", name: quicRate + perCPU, better: more},
 		}},
+		{"Under load", "p95 in ms of a page, which is 20 fetches of 8 KiB over new connections, 6 at a time, and of connecting. The load: 2 000 TCP connections at " +
+			"20 kbit/s, 5 000 UDP sockets with a datagram a second, 200 new connections a second of which a quarter are never answered.", []column{
+			{title: "page, quiet", format: "%.1f", name: pageQuiet},
+			{title: "another client's", format: "%.1f", name: pageNeighbour, better: less},
+			{title: "the same client's", format: "%.1f", name: pageCrowd, better: less},
+			{title: "connect, quiet", format: "%.2f", name: connectQuiet},
+			{title: "another client's", format: "%.2f", name: connectNeighbour, better: less},
+			{title: "the same client's", format: "%.2f", name: connectCrowd, better: less},
+			{title: "CPU", format: "%.2f", name: crowdCPU},
+			{title: "unanswered %", format: "%.2f", name: crowdUnanswered},
+		}},
 		r.memoryTable(),
 	}
 }

@@ -48,7 +48,7 @@ func newVisit(t *testing.T, name string, only ...string) *visit {
 		program: all[at], self: self, limit: time.Minute, figures: make(figures), progress: func(doing string) { t.Log(doing) },
 		plan: &plan{
 			only: only, mtu: defaultMTU, span: 100 * time.Millisecond,
-			settleFor: 100 * time.Millisecond, idleFor: 100 * time.Millisecond, goneFor: 100 * time.Millisecond, conns: []int{20, 50},
+			settleFor: 100 * time.Millisecond, idleFor: 100 * time.Millisecond, goneFor: 100 * time.Millisecond, conns: []int{20, 50}, crowd: 40,
 		},
 	}
 }
@@ -59,6 +59,7 @@ func TestVisit(t *testing.T) {
 	bulk := slices.Concat(bulkNames, perCPUNames())
 	conn := []string{connections, connectionCPU}
 	latency := []string{pingP50, pingP99, loadedP50, loadedP99, datagramP50, datagramP99}
+	load := []string{pageQuiet, pageNeighbour, pageCrowd, connectQuiet, connectNeighbour, connectCrowd, crowdCPU, crowdTrickled}
 	var udp []string
 	for _, l := range []string{steady, flood} {
 		for _, way := range []string{"up", "down"} {
@@ -73,7 +74,7 @@ func TestVisit(t *testing.T) {
 	}{
 		{"proxy", defaultMTU, measurements, slices.Concat(bulk, conn, latency, udp)},
 		{"none", defaultMTU, []string{"bulk", "conn"}, []string{"up1", "down8", connections}},
-		{"ours", 9000, []string{"bulk", "conn", "udp"}, slices.Concat(bulk, conn, udp)},
+		{"ours", 9000, []string{"bulk", "conn", "udp", "load"}, slices.Concat(bulk, conn, udp, load)},
 		{"slirp4netns", defaultMTU, []string{"bulk", "conn"}, slices.Concat(bulk, conn)},
 	} {
 		t.Run(c.program, func(t *testing.T) {

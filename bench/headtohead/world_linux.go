@@ -26,6 +26,8 @@ const (
 type world struct {
 	client, middle, server *netns
 
+	beside []*process // what the program needs, and what does not count
+
 	mtu   int
 	limit time.Duration // after which what runs in it is ended
 }
@@ -53,6 +55,7 @@ func newWorld(mtu int, limit time.Duration) (*world, error) {
 			"addr add 10.98.0.2/24 dev in",
 			w.up("in"),
 			"route add local "+serverNet+"0/24 dev lo",
+			fmt.Sprintf("route add blackhole %s%d/28 table local", serverNet, deadFirst), // nobody answers there
 			"route add default via 10.98.0.1",
 		),
 		w.client.ip("link set lo up"),
@@ -68,6 +71,7 @@ func newWorld(mtu int, limit time.Duration) (*world, error) {
 
 // close lets the namespaces go; the kernel takes them when nobody is in them.
 func (w *world) close() error {
+	w.stopBeside()
 	var err error
 	for _, n := range []*netns{w.client, w.middle, w.server} {
 		if n != nil && n.f != nil {

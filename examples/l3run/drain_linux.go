@@ -18,6 +18,9 @@ const (
 	drainTick = 5 * time.Millisecond
 	// A far end that takes nothing for so long is not waited for.
 	drainStuck = 10 * time.Second
+	// What a proxy has taken is out of sight: over TLS, SSH or a Unix socket nothing tells
+	// that it has arrived. Then it is over once nothing has moved for so long.
+	drainQuiet = 500 * time.Millisecond
 )
 
 // drain waits until what the command wrote has arrived, or ctx ends, or nothing
@@ -29,6 +32,7 @@ func (p *spawned) drain(ctx context.Context, s *session) {
 			return err != nil || n == 0, bytes
 		})
 	}
+	quiet, last := time.Duration(0), uint64(0)
 	watch(ctx, func() (bool, uint64) {
 		closed, read := 0, uint64(0)
 		for f := range s.stack.Flows() {
@@ -40,7 +44,11 @@ func (p *spawned) drain(ctx context.Context, s *session) {
 			}
 		}
 		arrived, unsent := s.upstreams.progress()
-		return arrived >= closed, read<<32 + unsent // each part tells a change of either
+		now := read<<32 + unsent // each part tells a change of either
+		if quiet += drainTick; now != last || unsent > 0 {
+			quiet, last = 0, now
+		}
+		return arrived >= closed || s.way.proxy != nil && quiet >= drainQuiet, now
 	})
 }
 

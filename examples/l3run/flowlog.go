@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"l3extract/adapters/dns"
 	"l3extract/stack"
 )
 
@@ -42,14 +44,25 @@ func newFlowLog(w io.Writer) *flowLog {
 }
 
 // flow is stack.Trace's Close.
-func (l *flowLog) flow(f stack.Flow) {
+func (l *flowLog) flow(f stack.Flow) { l.line(flowLine(f)) }
+
+// answer is dns.Config's OnAnswer.
+func (l *flowLog) answer(a dns.Answer) {
+	what := a.Rcode
+	if len(a.Addrs) > 0 {
+		what = strings.Trim(fmt.Sprint(a.Addrs), "[]")
+	}
+	l.line(fmt.Sprintf("l3run: dns %s %s  %s", a.Name, a.Type, what))
+}
+
+func (l *flowLog) line(s string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || !f.Source.IsValid() { // the latter: our own socket, for DNS
+	if l.closed {
 		return
 	}
 	select {
-	case l.lines <- flowLine(f):
+	case l.lines <- s:
 	default:
 		l.lost.Add(1)
 	}

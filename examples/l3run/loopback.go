@@ -1,27 +1,10 @@
 package main
 
-import (
-	"context"
-	"net/netip"
-
-	"l3extract/adapters/forward"
-	"l3extract/adapters/outbound"
-)
+import "net/netip"
 
 // instead says where a destination really is, and false for one that is what it
 // says: an address given to -host-loopback, the demo's server.
 type instead func(netip.AddrPort) (netip.AddrPort, bool)
-
-// route is forward.Server's Route. Of all addresses that the policy refuses, only
-// what something else stands for is reached.
-func (in instead) route(_ context.Context, f outbound.Flow) (forward.Target, error) {
-	if in != nil {
-		if real, ok := in(f.Destination); ok {
-			return forward.Target{Addr: real, Trusted: true}, nil
-		}
-	}
-	return forward.Target{}, nil
-}
 
 var (
 	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})

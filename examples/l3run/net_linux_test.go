@@ -173,7 +173,8 @@ func TestLog(t *testing.T) {
 	w.serveDNS(t)
 	r := w.outside.run(t, c.l3run(t, "-v", "--", "curl", "-s", "-o", "/dev/null", "http://www.test/", "http://"+srv4+":81/"))
 	for _, want := range []string{
-		`(?m)^l3run: udp 198\.18\.37\.1:\d+ -> 198\.18\.37\.2:53  sent \d+ received \d+  [\d.]+.?s  closed$`,
+		`(?m)^l3run: dns www\.test A  10\.77\.0\.2$`,
+		`(?m)^l3run: dns www\.test AAAA  fd77::2$`,
 		`(?m)^l3run: tcp \S+:\d+ -> (10\.77\.0\.2|\[fd77::2\]):80  sent \d+ received 100\d\d\d  [\d.]+m?s  closed$`,
 		`(?m)^l3run: tcp 198\.18\.37\.1:\d+ -> 10\.77\.0\.2:81  sent 0 received 0  [\d.]+.?s  dial failed$`,
 	} {

@@ -7,17 +7,17 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // options is the command line.
 type options struct {
 	verbose  bool
-	capture  string           // -pcap
-	loopback []netip.Addr     // -host-loopback
-	mtu      int              // -mtu
-	dns      []netip.AddrPort // -dns; empty: the host's
-	command  []string         // empty: the demo
+	capture  string       // -pcap
+	loopback []netip.Addr // -host-loopback
+	mtu      int          // -mtu
+	proxy    string       // -proxy; empty: none
+	dns      string       // -dns; empty: the host's, or with a proxy nobody
+	command  []string     // empty: the demo
 }
 
 // The largest is that of a TUN device; the smallest that IPv6 allows. The default
@@ -49,16 +49,12 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 		o.loopback = append(o.loopback, a)
 		return nil
 	})
-	f.Func("dns", "ask these `SERVERS` (comma-separated) instead of those in the host's /etc/resolv.conf", func(s string) error {
-		for one := range strings.SplitSeq(s, ",") {
-			server, err := parseServer(strings.TrimSpace(one))
-			if err != nil {
-				return err
-			}
-			o.dns = append(o.dns, server)
-		}
-		return nil
-	})
+	f.StringVar(&o.proxy, "proxy", "", "connect by the proxy at `URL`, to names by their names, and by nothing else; socks5://,\n"+
+		"http://, https://, socks4://, ss://, ssh://, relay://. With ?password-file=PATH the\n"+
+		"password is in no list of processes")
+	f.StringVar(&o.dns, "dns", "", "ask these `SERVERS` (comma-separated) instead of those in the host's /etc/resolv.conf:\n"+
+		"9.9.9.9, tcp://9.9.9.9, tls://dns.quad9.net, https://dns.quad9.net/dns-query. With -proxy\n"+
+		"they are asked over it, for what is no address; by default nobody is")
 	f.Usage = func() {} // a mistake needs one line, not the help
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -70,18 +66,14 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 		return nil, err
 	}
 	o.command = f.Args()
+	// Not by Func: package flag would show a password in its error.
+	if err := checkWay(o); err != nil {
+		return nil, err
+	}
 	if o.mtu < minMTU || o.mtu > maxMTU {
 		return nil, fmt.Errorf("invalid value %d for flag -mtu: want %d to %d", o.mtu, minMTU, maxMTU)
 	}
 	return o, nil
-}
-
-// parseServer reads the address of a DNS server, with or without a port.
-func parseServer(s string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.AddrPortFrom(a.Unmap(), dnsPort), nil
-	}
-	return netip.ParseAddrPort(s)
 }
 
 const usageHead = `l3run runs a command whose network traffic is extracted by package l3extract.
@@ -102,6 +94,10 @@ Flags:
 const usageTail = `
 Names are looked up by DNS through l3run, with the host's resolvers. The host's
 loopback (127.0.0.1, ::1), link-local and multicast addresses are refused.
+
+With -proxy names get addresses that stand for them, and the proxy is given the
+name: no query leaves the host. UDP is refused where the proxy carries none, and
+pings are not answered. Without the proxy nothing gets out.
 
 ping and traceroute work if l3run may ping: its group is in the host's
 net.ipv4.ping_group_range, or it has CAP_NET_RAW. Else it says so at the first ping,

@@ -29,7 +29,7 @@ func runInside(cmd *exec.Cmd, ord orders, o *options, in instead, watch func(*se
 	runtime.LockOSThread()
 	signals := catchSignals()
 	ord.Addrs, ord.MTU = insideAddrs, o.mtu
-	ord.ResolvConf = readResolvConf().inside(stackAddrs[0])
+	ord.ResolvConf = readResolvConf().inside(stackAddrs[0], o.proxy == "")
 	p, err := spawn(cmd, ord)
 	if err != nil {
 		return exitSetup, err

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/dns"
 	"l3extract/adapters/forward"
 	"l3extract/l3conn"
 	"l3extract/l3conn/pcap"
@@ -18,13 +19,14 @@ import (
 )
 
 // session is a running stack with all that serves it: streams and sockets are
-// forwarded, queries for names answered.
+// forwarded, queries for names among them answered.
 type session struct {
 	stack  *stack.Stack
 	tee    *pcap.Tee // nil without -pcap
 	log    *flowLog  // nil without -v
 	cancel context.CancelFunc
-	group  *errgroup.Group // the stack, its forwarder, the DNS relay; end awaits it
+	group  *errgroup.Group // the stack and its forwarder; end awaits it
+	way    *way
 	ended  func() error
 
 	upstreams upstreams
@@ -47,46 +49,28 @@ func newSession(conn l3conn.Conn, o *options, in instead) (*session, error) {
 	for _, a := range stackAddrs {
 		cfg.Addrs = append(cfg.Addrs, netip.PrefixFrom(a, a.BitLen()))
 	}
+	var answered func(dns.Answer)
 	if o.verbose {
 		s.log = newFlowLog(os.Stderr)
-		cfg.Trace.Close = s.log.flow
+		cfg.Trace.Close, answered = s.log.flow, s.log.answer
 	}
 	var err error
-	if s.stack, err = stack.New(conn, cfg); err == nil {
-		err = s.start(o, in)
+	if s.way, err = newWay(o, in, &direct.Dialer{Control: s.upstreams.track}, answered); err != nil {
+		return nil, &setupError{Stage: stageProxy, Err: errors.Join(err, s.end())}
 	}
-	if err != nil {
+	s.way.pin(&cfg.Trace)
+	if s.stack, err = stack.New(conn, cfg); err != nil {
 		return nil, &setupError{Stage: stageStack, Err: errors.Join(err, s.end())}
 	}
+	s.start()
 	return s, nil
 }
 
-func (s *session) start(o *options, in instead) error {
+func (s *session) start() {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	s.group, ctx = errgroup.WithContext(ctx)
 	s.group.Go(func() error { return s.stack.Run(ctx) })
-
-	own := netip.AddrPortFrom(stackAddrs[0], dnsPort).String()
-	packets, err := s.stack.ListenPacket(ctx, "udp", own)
-	if err != nil {
-		return err
-	}
-	streams, err := s.stack.Listen(ctx, "tcp", own)
-	if err != nil {
-		return err
-	}
-	relay := &dnsRelay{servers: func() []netip.AddrPort {
-		if len(o.dns) > 0 {
-			return o.dns
-		}
-		return readResolvConf().servers
-	}}
-	if s.log != nil {
-		relay.log = s.log.flow
-	}
-	s.group.Go(func() error { return relay.servePackets(ctx, packets) })
-	s.group.Go(func() error { return relay.serveStreams(ctx, streams) })
 
 	// From here on clients wait for Serve, whose goroutine a fast command would be
 	// ahead of.
@@ -94,11 +78,10 @@ func (s *session) start(o *options, in instead) error {
 	s.stack.UDP()
 	s.stack.ICMP()
 	server := &forward.Server{
-		Dialer: &direct.Dialer{Control: s.upstreams.track}, Route: in.route, RouteNeverWaits: true,
+		Dialer: s.way.dialer, Route: s.way.route, RouteNeverWaits: true,
 		Logger: slog.New(newWarnings(os.Stderr)),
 	}
 	s.group.Go(func() error { return server.Serve(ctx, s.stack) })
-	return nil
 }
 
 // end stops the session and returns when nothing of it runs any more. Flows that
@@ -113,6 +96,9 @@ func (s *session) stop() error {
 	if s.group != nil {
 		err = errors.Join(err, s.group.Wait())
 		s.cancel()
+	}
+	if s.way != nil {
+		err = errors.Join(err, s.way.Close())
 	}
 	if s.tee != nil {
 		err = errors.Join(err, s.tee.Stop())

@@ -12,6 +12,7 @@ const (
 	stageFiles   stage = "put own files over those in /etc"
 	stageHide    stage = "hide the resolver sockets"
 	stageDrop    stage = "give up the privileges"
+	stageProxy   stage = "use the proxy or the resolvers"
 	stageStack   stage = "run the stack"
 	stageCapture stage = "open the capture file"
 )

@@ -1,16 +1,16 @@
 // Command tun2socks forwards what a host sends into a TUN interface: every TCP
-// connection and UDP conversation in its packets is dialled out. It takes the
-// flags that people know from other programs of its name:
+// connection and UDP conversation in its packets is dialled out, directly or through
+// proxies, as flags and a file say. It takes the flags that people know from other
+// programs of its name:
 //
-//	tun2socks -device tun://tun0 -mtu 1500 -proxy direct:// -interface eth0
+//	tun2socks -device tun://tun0 -proxy socks5://127.0.0.1:1080 -interface eth0
 //
-// It opens the interface, or makes it, and leaves addresses and routes to whoever
-// starts it. For now the only proxy is direct://: flows leave by this host's own
-// routes, by -interface, or with the mark -fwmark. One of the two keeps them from
-// coming back into the TUN where that is the default route.
+// README.md beside this file is the manual, and -help a screen of it.
 //
-// SIGTERM and SIGINT end it: no new flows are taken, those that are open have
-// -drain to finish, and it exits with 0. A second signal ends it at once.
+// SIGTERM and SIGINT end it: no new flows are taken, those that are open have -drain to
+// finish, a summary is logged, and it exits with 0. A second signal ends it at once.
+// SIGHUP has it read its file again: outbounds, rules, DNS servers and limits, and the
+// level of the log, become those of the file, and flows that are open go on as they are.
 //
 // On Linux with more than two processors, -workers N shares the interface out to N
 // processes of one thread each. The kernel gives each connection to one of them, and
@@ -27,7 +27,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
+
+	"l3extract/examples/tun2socks/internal/config"
 )
 
 // Exit codes.
@@ -38,9 +43,10 @@ const (
 
 func main() {
 	oneThread()
+	args := hideArgs()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 }
 
 // oneThread keeps a small machine's relay on one thread: with up to two processors
@@ -54,26 +60,80 @@ func oneThread() {
 }
 
 // command runs the program until ctx ends, and returns its exit code.
-func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseOptions(args, stdout)
+func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	in, err := config.Parse(args)
+	var p *program
+	if err == nil && in.Device != "" && !in.Version && !in.Cleanup {
+		if p, err = newProgram(in, args, stderr); err == nil {
+			defer p.close()
+		} else {
+			err = in.Locate(err)
+		}
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, config.Help())
 		return 0
 	case err != nil:
-		fmt.Fprintln(stderr, "tun2socks:", err, "(tun2socks -help says more)")
+		complain(stderr, err)
 		return exitUsage
-	case o.version:
-		fmt.Fprintln(stdout, version())
+	case in.Version:
+		fmt.Fprintln(stdout, "tun2socks of l3extract", version())
 		return 0
-	}
-	if o.workers > 1 {
-		err = serveWorkers(ctx, o, args, stderr)
-	} else {
-		err = serve(ctx, o, stderr)
+	case in.Check:
+		_, _ = stdout.Write(report(in.Config)) // nobody is left to tell
+		return 0
+	case in.Cleanup:
+		err = cleanup(in.Config)
+	case in.Status && !(isTerminal(stdin) && isTerminal(stdout)):
+		complain(stderr, errNoTerminal)
+		return exitUsage
+	case in.Status && in.Device == "":
+		err = attach(ctx, in.Config, stdin, stdout)
+	case in.Workers > 1:
+		err = p.serveWorkers(ctx, stderr)
+	default:
+		err = p.serve(ctx, stdin, stdout)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "tun2socks:", err)
+		complain(stderr, err)
 		return exitFailed
 	}
 	return 0
+}
+
+// complain prints an error as one line, without anybody's password.
+func complain(w io.Writer, err error) {
+	line := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	fmt.Fprintln(w, "tun2socks:", config.Redact(line))
+}
+
+// report is what -check prints: a file that means the same as file and flags together.
+func report(c *config.Config) []byte {
+	b := c.YAML()
+	if len(c.Sniff) > 0 {
+		b = append(b, "# sniff: connections to these ports are answered before they are dialled, so that one\n"+
+			"# that cannot be dialled looks open and is then reset\n"...)
+	}
+	return b
+}
+
+// version tells what this program was built from.
+func version() string {
+	v := []string{"(unknown)"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v[0] = info.Main.Version
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision" && !strings.Contains(v[0], s.Value[:min(12, len(s.Value))]):
+				v = append(v, s.Value)
+			case s.Key == "vcs.time":
+				v = append(v, s.Value)
+			case s.Key == "vcs.modified" && s.Value == "true":
+				v = append(v, "modified")
+			}
+		}
+	}
+	v = slices.Compact(v)
+	return fmt.Sprintf("%s, %s, %s/%s", strings.Join(v, " "), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

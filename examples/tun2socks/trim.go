@@ -15,6 +15,7 @@ import (
 // little changes.
 type trimmer struct {
 	free func() // debug.FreeOSMemory
+	rush int    // how many flows make a rush
 
 	mu      sync.Mutex
 	live    int         // flows
@@ -26,14 +27,21 @@ type trimmer struct {
 }
 
 const (
-	// trimRush is how many flows make a rush: some 10 MiB.
-	trimRush = 1000
+	// trimRush is how many flows make a rush: some 10 MiB, or a fifth of -memory if that
+	// is less. As much data can be in fewer, but then it is in less than leastRush.
+	trimRush  = 1000
+	leastRush = 100
 	// trimAfter is how long their number must have stayed about the same.
 	trimAfter = 2 * time.Second
 )
 
-func newTrimmer() *trimmer {
-	return &trimmer{free: func() {
+// newTrimmer returns a trimmer for a program with so much memory, 0 for no limit.
+func newTrimmer(memory int64) *trimmer {
+	rush := trimRush
+	if memory > 0 {
+		rush = int(min(trimRush, max(leastRush, memory/5/(10<<10))))
+	}
+	return &trimmer{rush: rush, free: func() {
 		debug.FreeOSMemory()
 		debug.FreeOSMemory() // what was in a sync.Pool goes with the second collection
 	}}
@@ -56,7 +64,7 @@ func (t *trimmer) count(n int) {
 // rushed reports whether the flows have become so many more, or less than half of so
 // many.
 func (t *trimmer) rushed() bool {
-	return t.live >= t.base+max(trimRush, t.base/2) || t.peak >= trimRush && t.live < t.peak/2
+	return t.live >= t.base+max(t.rush, t.base/2) || t.peak >= t.rush && t.live < t.peak/2
 }
 
 func (t *trimmer) armLocked() {

@@ -14,7 +14,7 @@ func TestTrim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		var mu sync.Mutex
-		tr := &trimmer{free: func() { mu.Lock(); defer mu.Unlock(); n++ }}
+		tr := &trimmer{rush: trimRush, free: func() { mu.Lock(); defer mu.Unlock(); n++ }}
 		trims := func() int { mu.Lock(); defer mu.Unlock(); return n }
 		flows := func(open, end int) {
 			for range open {

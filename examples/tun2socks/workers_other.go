@@ -9,6 +9,6 @@ import (
 )
 
 // serveWorkers fails: interfaces of other systems have one queue.
-func serveWorkers(context.Context, *options, []string, io.Writer) error {
+func (p *program) serveWorkers(context.Context, io.Writer) error {
 	return errors.New("-workers needs Linux, whose TUN interfaces can have several queues")
 }

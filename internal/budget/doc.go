@@ -1,8 +1,12 @@
-// Package budget accounts for the memory that one stack has promised.
+// Package budget accounts for the memory of one stack, in bytes.
 //
-// The engine cannot say what its queues hold, so the budget counts limits that
-// were granted, not bytes that are there: a buffer of 64 KiB costs 64 KiB from
-// the moment it is allowed until it is given back. Up to 80 % of the limit
-// everything may grow; from there on nothing grows and streams start small; at
-// the limit nothing new is granted.
+// It keeps two ledgers. One counts what is held: bytes that were received and not
+// read, sent and not acknowledged, waiting to be written or reassembled, with the
+// memory that they pin, and what each flow costs by itself. The other counts what was
+// promised: buffers that have grown beyond the size that every stream begins with, and
+// that a peer may fill at any time.
+//
+// Below 80 % of the limit everything may grow. From there on nothing does, and streams
+// begin small. At the limit nothing new is taken in, writers wait, and whoever
+// owns the flows is told, to end some of them.
 package budget

@@ -56,6 +56,7 @@ const (
 	DecideTimeout          // lazy stream not decided in time
 	NoFlow                 // segment of no flow we know
 	MemoryLimit            // memory budget exhausted
+	SegmentMemory          // segment that would have gone beyond the memory budget
 	Rejected               // Reject by the application
 	RejectedAgain          // retransmitted SYN of a rejected one, answered alike
 	SYNTooLong             // SYN with more data than is kept
@@ -156,6 +157,7 @@ var names = [count]string{
 	DecideTimeout:          "decide_timeout",
 	NoFlow:                 "no_flow",
 	MemoryLimit:            "memory_limit",
+	SegmentMemory:          "segment_memory",
 	Rejected:               "rejected",
 	RejectedAgain:          "rejected_again",
 	SYNTooLong:             "syn_too_long",

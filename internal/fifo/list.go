@@ -1,5 +1,7 @@
 package fifo
 
+import "iter"
+
 // List is a queue of things of type T. The zero List is empty. It must not be copied
 // while something is on it.
 type List[T any] struct {
@@ -34,6 +36,15 @@ func (l *List[T]) First() *T {
 		return nil
 	}
 	return l.first.of
+}
+
+// All are the things on the List, first to last. Nothing may be put on it or taken off
+// meanwhile.
+func (l *List[T]) All() iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for n := l.first; n != nil && yield(n.of); n = n.next {
+		}
+	}
 }
 
 // Remove takes the thing off the List that it is on, if there is one.

@@ -21,9 +21,12 @@ const (
 	ResetByUpstream Cause = "reset by upstream" // the other leg of a relay was reset
 	Idle            Cause = "idle"              // nothing moved for the idle timeout
 	Evicted         Cause = "evicted"           // made room for another
-	Limit           Cause = "limit"             // a limit or the memory budget was reached
+	Limit           Cause = "limit"             // a limit was reached
+	Memory          Cause = "memory"            // it held too much for too long when the memory limit was reached
 	Policy          Cause = "policy"            // a rule forbids it
 	DialFailed      Cause = "dial failed"       // the other leg could not be dialled
+	PathLost        Cause = "path lost"         // the other leg's interface or address has gone
+	Loop            Cause = "loop"              // it was an upstream of ours that came back
 	Undelivered     Cause = "undelivered"       // closed, but the peer never took the last bytes
 	TimedOut        Cause = "timed out"         // the peer stopped answering
 	Shutdown        Cause = "shutdown"          // the stack was closed

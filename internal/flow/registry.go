@@ -50,6 +50,20 @@ type Flow interface {
 	Kill(cause error)
 }
 
+// Holder is a Flow that says what it holds of the stack's memory.
+type Holder interface {
+	Flow
+	// Held returns what it holds now. One that cannot be ended for it holds nothing.
+	Held() Held
+}
+
+// Held is what a flow holds of the stack's memory.
+type Held struct {
+	Own, Data int64      // bytes: of the flow by itself, and of what passes through it
+	Source    netip.Addr // whose they are
+	Moved     int64      // when some of the data went on, in nanoseconds by the time of the stack's budget
+}
+
 // Trace holds callbacks about flows. Each may be nil. Those of one flow come in
 // the order of the fields. They are called with no
 // lock held, from the goroutine in which the thing happens, and must return

@@ -91,22 +91,32 @@ func DefaultKey(a netip.Addr) netip.Prefix {
 // Acquire takes a place for a flow from src to dst, or says which limit forbids
 // it. The source's own limit is named first, then the destination's.
 func (t *Table) Acquire(src netip.Addr, dst netip.AddrPort) Verdict {
+	v, _ := t.AcquireBeside(src, dst)
+	return v
+}
+
+// AcquireBeside is Acquire, and returns how many places were held before: of the
+// destination, or of all if there is no limit per destination.
+func (t *Table) AcquireBeside(src netip.Addr, dst netip.AddrPort) (v Verdict, others int) {
 	k := t.key(src)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	mine := t.bySource[k]
-	v := OK
+	others = t.stats.Held
+	if t.byDest != nil {
+		others = t.byDest[dst]
+	}
 	switch {
 	case t.cfg.PerSource > 0 && mine >= t.cfg.PerSource:
 		v = Source
-	case t.cfg.PerDestination > 0 && t.byDest[dst] >= open(t.cfg.PerDestination, mine):
+	case t.cfg.PerDestination > 0 && others >= open(t.cfg.PerDestination, mine):
 		v = Destination
 	case t.cfg.Total > 0 && t.stats.Held >= open(t.cfg.Total, mine):
 		v = Total
 	}
 	if v != OK {
 		t.stats.Refused++
-		return v
+		return v, others
 	}
 	t.bySource[k] = mine + 1
 	if t.byDest != nil {
@@ -114,7 +124,7 @@ func (t *Table) Acquire(src netip.Addr, dst netip.AddrPort) Verdict {
 	}
 	t.stats.Held++
 	t.stats.Acquired++
-	return OK
+	return OK, others
 }
 
 // open returns how many of n places may be taken when somebody who holds held
@@ -164,4 +174,15 @@ func (t *Table) Holds(src netip.Addr) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.bySource[k]
+}
+
+// SetConfig changes the limits. What holds more keeps it, and gets no more. A limit per
+// destination stays off in a table that was made without one, since nothing was counted.
+func (t *Table) SetConfig(cfg Config) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byDest == nil {
+		cfg.PerDestination = 0
+	}
+	t.cfg = cfg
 }

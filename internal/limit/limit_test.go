@@ -183,3 +183,24 @@ func TestNoAllocs(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestSetConfig(t *testing.T) {
+	l := New(Config{Total: 8}, nil)
+	if n, _ := take(l, hog, web); n != 8 {
+		t.Fatalf("%d places", n)
+	}
+	l.SetConfig(Config{Total: 4, PerSource: 2, PerDestination: 1})
+	if v := l.Acquire(hog, web); v != Source {
+		t.Errorf("above the new limit: %v", v)
+	}
+	for range 7 {
+		l.Release(hog, web)
+	}
+	if n, v := take(l, hog, web); n != 1 || v != Source {
+		t.Errorf("%d more places, then %v; want 1, and the source's limit", n, v)
+	}
+	l.SetConfig(Config{})
+	if v := l.Acquire(hog, web); v != OK {
+		t.Errorf("without limits: %v", v)
+	}
+}

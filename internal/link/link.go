@@ -26,7 +26,7 @@ type Config struct {
 	Conn    l3conn.Conn
 	MTU     int // largest packet, in bytes
 	Drops   *drop.Counters
-	Granted func() int64 // bytes that all send buffers may hold together
+	Granted func() int64 // bytes that all send buffers hold together
 	// Buffer gives memory of l3conn.MaxSegment bytes to read a segment into; nil: the
 	// Link's own, which nobody can keep.
 	Buffer func() Buffer

@@ -44,7 +44,7 @@ const (
 // by frameFactor times what the budget grants for sending.
 type queue struct {
 	drops *drop.Counters
-	// granted says how many bytes the send buffers may hold together.
+	// granted says how many bytes send buffers hold together.
 	granted func() int64
 
 	mu         sync.Mutex

@@ -94,6 +94,7 @@ func (e *Endpoint) Read(b []byte) (int, error) {
 	e.calls.RUnlock()
 	e.rd.b = nil
 	e.rmu.Unlock()
+	e.taken(res.Count)
 	if err == errClosedForReceive {
 		err = e.settle(io.EOF)
 	}
@@ -162,6 +163,7 @@ func (e *Endpoint) Discard(n int) (int, error) {
 	if d.left < n {
 		err = nil
 	}
+	e.taken(n - d.left)
 	return n - d.left, err
 }
 

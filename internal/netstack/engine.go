@@ -18,6 +18,7 @@ import (
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	gtcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
+	"l3extract/internal/budget"
 	"l3extract/internal/link"
 	"l3extract/internal/packet"
 )
@@ -50,6 +51,7 @@ type Handler interface {
 type Config struct {
 	Link    *link.Link
 	Handler Handler
+	Budget  *budget.Budget // counts the memory of connections; nil: nobody does
 
 	Congestion    string        // "reno" or "cubic"
 	RACK          bool          // RACK loss detection; false is SACK alone
@@ -75,6 +77,7 @@ type Engine struct {
 	shard    shard
 	workers  int           // goroutines of the engine's TCP for incoming segments
 	late     atomic.Uint64 // reassemblies that ran out of time
+	noMemory atomic.Uint64 // segments for which there was none
 	port     *linkEndpoint
 	acks     acks
 
@@ -110,9 +113,12 @@ func New(cfg Config) (*Engine, error) {
 
 // newEngine builds one of several engines, which share ports.
 func newEngine(cfg Config, place shard, free *ports) (*Engine, error) {
+	if cfg.Budget == nil {
+		cfg.Budget = budget.New(0)
+	}
 	e := &Engine{
 		cfg:       cfg,
-		flows:     newFlowTable(),
+		flows:     newFlowTable(cfg.Budget),
 		ports:     free,
 		shard:     place,
 		workers:   runtime.GOMAXPROCS(0), // as the engine's TCP does at its start

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"l3extract/internal/budget"
 )
 
 // tuple names a TCP connection from our side.
@@ -11,7 +13,8 @@ type tuple struct{ local, remote netip.AddrPort }
 
 // flowSeq holds the sequence numbers that the engine does not tell: where our
 // side began, and what the peer has acknowledged. The filter for ICMP errors
-// (RFC 5927) and the count of undelivered bytes need them.
+// (RFC 5927) and the count of undelivered bytes need them, and so does the account of
+// memory.
 type flowSeq struct {
 	iss atomic.Uint32 // our initial sequence number
 	una atomic.Uint32 // highest acknowledgement seen; iss+1 at first
@@ -20,6 +23,7 @@ type flowSeq struct {
 	// follows its bytes.
 	ahead atomic.Uint32
 	ack   ackState
+	held  held
 }
 
 // started keeps the sequence number of our SYN or SYN-ACK.
@@ -44,6 +48,7 @@ func (f *flowSeq) acked(ack uint32) {
 			}
 		}
 		if f.una.CompareAndSwap(una, ack) {
+			f.giveSent()
 			return
 		}
 	}
@@ -51,7 +56,7 @@ func (f *flowSeq) acked(ack uint32) {
 
 // wrote counts n bytes that the engine has accepted.
 func (f *flowSeq) wrote(n int) {
-	f.out.Add(uint64(n))
+	f.holdSent(n)
 	if ack := f.ahead.Swap(0); ack != 0 {
 		f.acked(ack)
 	}
@@ -78,14 +83,15 @@ const flowShards = 16 // the reader, dials and closers seldom meet on one
 
 // flowTable finds the flowSeq of a connection.
 type flowTable struct {
+	budget *budget.Budget
 	shards [flowShards]struct {
 		mu sync.RWMutex
 		m  map[tuple]*flowSeq
 	}
 }
 
-func newFlowTable() *flowTable {
-	t := new(flowTable)
+func newFlowTable(b *budget.Budget) *flowTable {
+	t := &flowTable{budget: b}
 	for i := range t.shards {
 		t.shards[i].m = make(map[tuple]*flowSeq)
 	}
@@ -105,16 +111,23 @@ func (t *flowTable) get(id tuple) *flowSeq {
 	return f
 }
 
-// start returns the entry of the connection that began at iss. A later connection
+// start returns the entry of the connection that began at iss, and whose peer's first
+// byte is next, if that is known. A later connection
 // of the same name gets one of its own: the endpoint of the earlier one may still
 // be held by somebody.
-func (t *flowTable) start(id tuple, iss uint32) *flowSeq {
+func (t *flowTable) start(id tuple, iss, next uint32) *flowSeq {
 	s := &t.shards[t.shard(id)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.m[id]
 	if f == nil || f.iss.Load() != iss {
+		f.release()
 		f = new(flowSeq)
+		f.held.budget = t.budget
+		f.held.moved.Store(t.budget.Now())
+		if next != 0 {
+			f.held.begin(next)
+		}
 		f.started(iss)
 		s.m[id] = f
 	}
@@ -133,6 +146,14 @@ func (t *flowTable) remove(id tuple, f *flowSeq) {
 		delete(s.m, id)
 	}
 	s.mu.Unlock()
+	f.release()
+}
+
+// release gives back what f, which may be nil, holds.
+func (f *flowSeq) release() {
+	if f != nil {
+		f.held.release()
+	}
 }
 
 // clear forgets everything.
@@ -140,6 +161,9 @@ func (t *flowTable) clear() {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
+		for _, f := range s.m {
+			f.release()
+		}
 		clear(s.m)
 		s.mu.Unlock()
 	}

@@ -3,12 +3,14 @@ package netstack
 import (
 	"net/netip"
 	"testing"
+
+	"l3extract/internal/budget"
 )
 
 // flowAt is a flow that began at iss, was given sent bytes and had ack
 // acknowledged.
 func flowAt(iss uint32, sent uint64, acks ...uint32) *flowSeq {
-	f := new(flowSeq)
+	f := &flowSeq{held: held{budget: budget.New(0)}}
 	f.started(iss)
 	f.out.Add(sent)
 	for _, a := range acks {
@@ -58,17 +60,17 @@ func TestFlowSeqInFlight(t *testing.T) {
 // what becomes of the old one's endpoint does not touch it.
 func TestFlowTable(t *testing.T) {
 	id := tuple{netip.MustParseAddrPort("198.51.100.7:80"), netip.MustParseAddrPort("10.0.0.2:1000")}
-	table := newFlowTable()
+	table := newFlowTable(budget.New(0))
 	if table.get(id) != nil {
 		t.Fatal("an entry before the first SYN")
 	}
 	table.remove(id, nil)
-	old := table.start(id, 100)
+	old := table.start(id, 100, 1)
 	old.out.Add(5000)
-	if table.start(id, 100) != old || table.len() != 1 {
+	if table.start(id, 100, 1) != old || table.len() != 1 {
 		t.Fatal("a repeated SYN begins anew")
 	}
-	young := table.start(id, 70000)
+	young := table.start(id, 70000, 1)
 	if young == old || young.unacked() != 1 || old.unacked() != 5001 {
 		t.Fatalf("the new connection has %d in flight, the old one %d", young.unacked(), old.unacked())
 	}
@@ -83,7 +85,7 @@ func TestFlowTable(t *testing.T) {
 }
 
 func TestFlowShards(t *testing.T) {
-	table := newFlowTable()
+	table := newFlowTable(budget.New(0))
 	var used [flowShards]int
 	dst := netip.MustParseAddr("198.51.100.7")
 	for port := range uint16(1024) {

@@ -42,8 +42,11 @@ func Keeps(n int) bool { return n > keepAbove }
 // DeliverBuffer is DeliverTCP for a packet that begins b, which is the engine's from
 // then on: the packet is not copied.
 func (e *Engine) DeliverBuffer(p *packet.Packet, b link.Buffer) {
-	e.acknowledged(p)
 	v := (*gbuffer.View)(b.(*buffer))
+	if !e.arrived(p, len(p.Payload), v.Capacity()) {
+		v.Release()
+		return
+	}
 	v.CapLength(len(p.Raw))
 	e.transport(p, gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: gbuffer.MakeWithView(v)}))
 }
@@ -76,8 +79,9 @@ func consume(p *packet.Packet, pkt *gstack.PacketBuffer) bool {
 // layer, past its IP layer: that spares some six locks and the search for the
 // address. The packet must have neither options, extension headers nor fragments.
 func (e *Engine) DeliverTCP(p *packet.Packet) {
-	e.acknowledged(p)
-	e.transport(p, newPacket(p.Raw))
+	if e.arrived(p, len(p.Payload), len(p.Raw)) {
+		e.transport(p, newPacket(p.Raw))
+	}
 }
 
 // unclaimed is the engine's default handler: no endpoint owns the segment. It

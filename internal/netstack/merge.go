@@ -69,12 +69,14 @@ func (e *Engine) DeliverRun(run []*packet.Packet) {
 		return
 	}
 	first := run[0]
-	e.acknowledged(first)
 	headers := first.HeaderLen + first.TCPHeaderLen
 	size, flags := headers, uint8(0)
 	for _, p := range run {
 		size += len(p.Payload)
 		flags |= p.Flags
+	}
+	if !e.arrived(first, size-headers, size) {
+		return
 	}
 	v := gbuffer.NewView(size)
 	_, _ = v.Write(first.Raw[:headers]) // a View with room never fails
@@ -98,14 +100,5 @@ func (e *Engine) transport(p *packet.Packet, pkt *gstack.PacketBuffer) {
 	e.current = nil
 	if p.Flags&packet.RST != 0 {
 		e.resetSeen(ending{id: tuple{p.DstAddrPort(), p.SrcAddrPort()}, seq: p.Seq})
-	}
-}
-
-// acknowledged tells the filter of ICMP errors what p acknowledges.
-func (e *Engine) acknowledged(p *packet.Packet) {
-	if p.Flags&packet.ACK != 0 {
-		if f := e.flows.get(tuple{p.DstAddrPort(), p.SrcAddrPort()}); f != nil {
-			f.acked(p.Ack)
-		}
 	}
 }

@@ -154,5 +154,5 @@ func (l *linkEndpoint) note(pkt *gstack.PacketBuffer) {
 	case h.Flags()&gheader.TCPFlagSyn == 0:
 		return
 	}
-	l.engine.flows.start(tupleOfPacket(pkt), h.SequenceNumber()).ack.last.Store(h.AckNumber())
+	l.engine.flows.start(tupleOfPacket(pkt), h.SequenceNumber(), h.AckNumber()).ack.last.Store(h.AckNumber())
 }

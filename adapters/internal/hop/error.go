@@ -6,7 +6,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"l3extract/adapters/outbound"
 )
@@ -116,14 +120,18 @@ func Cut(err error) error {
 		return &CutError{false, "ended the connection within its answer"}
 	case errors.Is(err, io.EOF):
 		return &CutError{true, "ended the connection instead of answering"}
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case slices.ContainsFunc(resets, func(reset error) bool { return errors.Is(err, reset) }):
 		return &CutError{true, "reset the connection instead of answering"}
 	}
 	return err
 }
 
-// OpError is the error of an outbound's call about a destination.
+// OpError is the error of an outbound's call about a destination. It has one line,
+// whatever target is.
 func OpError(op, network, target string, err error) error {
+	if strings.ContainsFunc(target, unicode.IsControl) {
+		target = strconv.Quote(target)
+	}
 	return &net.OpError{Op: op, Net: network, Addr: address{network, target}, Err: err}
 }
 

@@ -84,15 +84,15 @@ func Within(ctx context.Context, c net.Conn, f func(c net.Conn) error) error {
 	})
 	err := f(c)
 	if !stop() {
-		err = ended(ctx)
+		err = Ended(ctx)
 	}
 	return err
 }
 
 var past = time.Unix(1, 0)
 
-// ended returns why ctx ended.
-func ended(ctx context.Context) error {
+// Ended returns why ctx ended, as Within does.
+func Ended(ctx context.Context) error {
 	if err := ctx.Err(); err != context.DeadlineExceeded {
 		return err
 	}

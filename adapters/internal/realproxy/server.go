@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// patience bounds how long a program may take to listen or to end.
+// patience bounds how long a program may take to listen.
 const patience = 20 * time.Second
 
 // start runs a program until the test ends or stop is called, which is when it is
@@ -31,7 +31,7 @@ func start(t testing.TB, name string, args ...string) (stop func()) {
 		t.Fatal(err)
 	}
 	stop = sync.OnceFunc(func() {
-		force := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		force := time.AfterFunc(2*time.Second, func() { kill(cmd) }) // some lose a signal that comes at the wrong moment
 		defer force.Stop()
 		end(cmd)
 		_ = cmd.Wait() // that it was ended by a signal

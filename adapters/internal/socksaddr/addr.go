@@ -39,15 +39,18 @@ var (
 	ErrType  = errors.New("the address has an unknown type")
 )
 
-// Split takes host:port apart. A name must fit; a zone means nothing elsewhere.
+var errNone = fmt.Errorf("there is no address: %w", syscall.EHOSTUNREACH)
+
+// Split takes host:port apart. A name must fit; a zone means nothing elsewhere. Errors
+// do not quote the address, which may be anything.
 func Split(address string) (Addr, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return Addr{}, err
+		return Addr{}, fmt.Errorf("this is not a host and port: %w", syscall.EHOSTUNREACH)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return Addr{}, &net.AddrError{Err: "the port is no number up to 65535", Addr: address}
+		return Addr{}, fmt.Errorf("the port is no number up to 65535: %w", syscall.EHOSTUNREACH)
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return OfIP(netip.AddrPortFrom(ip, uint16(n)))
@@ -59,7 +62,7 @@ func Split(address string) (Addr, error) {
 func OfIP(ap netip.AddrPort) (Addr, error) {
 	ip := ap.Addr().Unmap()
 	if !ip.IsValid() {
-		return Addr{}, &net.AddrError{Err: "no address", Addr: ap.String()}
+		return Addr{}, errNone
 	}
 	if ip.Zone() != "" {
 		return Addr{}, fmt.Errorf("%v: a zone means nothing to a proxy: %w", ip, syscall.EHOSTUNREACH)
@@ -83,7 +86,7 @@ func OfName(name string, port uint16) (Addr, error) {
 func Of(a net.Addr) (Addr, error) {
 	switch a := a.(type) {
 	case nil:
-		return Addr{}, &net.AddrError{Err: "no address"}
+		return Addr{}, errNone
 	case outbound.Name:
 		return OfName(a.Host, a.Port)
 	case interface{ AddrPort() netip.AddrPort }:

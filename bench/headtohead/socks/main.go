@@ -3,6 +3,8 @@
 //
 //	socks 127.0.0.1:1080 hev-socks5-tunnel config.yml
 //
+// Without a program it serves until it is killed.
+//
 // It knows CONNECT and UDP ASSOCIATE, IPv4 addresses, and clients without a password.
 package main
 
@@ -18,8 +20,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: socks ADDRESS PROGRAM [ARGUMENT]...")
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: socks ADDRESS [PROGRAM [ARGUMENT]...]")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2:]); err != nil {
@@ -32,6 +34,9 @@ func run(address string, command []string) error {
 	ln, err := net.Listen("tcp4", address)
 	if err != nil {
 		return err
+	}
+	if len(command) == 0 {
+		return serve(ln)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

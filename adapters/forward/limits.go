@@ -1,0 +1,39 @@
+package forward
+
+import "l3extract/internal/limit"
+
+// Limits are the bounds of dials, as the fields of Server of the same names, which they
+// take the place of.
+type Limits struct {
+	MaxDials               int // in flight
+	MaxDialsPerSource      int // of one client address
+	MaxDialsPerDestination int // to one address and port
+}
+
+// SetLimits changes the bounds of dials, also while f serves. Dials in flight go on. A bound
+// per destination that was switched off when f began to serve stays off. It may be called at
+// any time.
+func (f *Server) SetLimits(l Limits) {
+	f.mu.Lock()
+	f.limits = &l
+	serving := f.serving
+	f.mu.Unlock()
+	for _, n := range serving {
+		n.dials.table.SetConfig(f.dialLimits())
+	}
+}
+
+// dialLimits returns the bounds that are in force.
+func (f *Server) dialLimits() limit.Config {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := Limits{f.MaxDials, f.MaxDialsPerSource, f.MaxDialsPerDestination}
+	if f.limits != nil {
+		l = *f.limits
+	}
+	return limit.Config{
+		Total:          orDefault(l.MaxDials, DefaultMaxDials),
+		PerSource:      orDefault(l.MaxDialsPerSource, 0),
+		PerDestination: orDefault(l.MaxDialsPerDestination, DefaultMaxDialsPerDestination),
+	}
+}
