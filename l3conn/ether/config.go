@@ -240,3 +240,10 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	}
 	return netip.AddrFrom4(b)
 }
+
+// Check returns the error that New would: for whoever reads a configuration before there
+// is a carrier.
+func (c *Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
