@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -53,6 +52,7 @@ type program struct {
 	current *config.Config
 	ways    *ways
 	pinned  map[stack.FlowID]bool
+	sniffed map[ends]string // names in the first bytes of flows that live
 
 	retired  []func()             // what a reload has put out of use; run's goroutine only
 	leftOver []*proxyurl.Outbound // likewise, until the end
@@ -60,7 +60,7 @@ type program struct {
 
 // newProgram judges what config cannot, and starts nothing but the checks of failovers.
 func newProgram(in *config.Invocation, args []string, stderr io.Writer) (*program, error) {
-	p := &program{in: in, args: args, stderr: stderr, started: time.Now(), current: in.Config, pinned: make(map[stack.FlowID]bool)}
+	p := &program{in: in, args: args, stderr: stderr, started: time.Now(), current: in.Config, pinned: make(map[stack.FlowID]bool), sniffed: make(map[ends]string)}
 	out := stderr
 	if in.Status && in.Queue == 0 {
 		p.screen = new(status.Log)
@@ -203,36 +203,4 @@ func (p *program) wait(ctx context.Context) {
 			p.reload()
 		}
 	}
-}
-
-// pin keeps the name of a fake address as long as there is a flow to it.
-func (p *program) pin(f stack.Flow) {
-	if p.pool == nil || !f.Destination.IsValid() || !p.pool.Pin(f.Destination.Addr()) {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pinned[f.ID] = true
-}
-
-func (p *program) unpin(f stack.Flow) {
-	if p.pool == nil {
-		return
-	}
-	p.mu.Lock()
-	was := p.pinned[f.ID]
-	delete(p.pinned, f.ID)
-	p.mu.Unlock()
-	if was {
-		p.pool.Unpin(f.Destination.Addr())
-	}
-}
-
-// nameOf returns the name by which a client has asked for where its flow goes.
-func (p *program) nameOf(src, dst netip.AddrPort) string {
-	if p.dns == nil || !dst.IsValid() {
-		return ""
-	}
-	name, _, _ := p.dns.NameOf(src.Addr(), dst.Addr())
-	return name
 }

@@ -194,7 +194,7 @@ func (p *program) stackConfig(memory *trimmer) *stack.Config {
 		memory.closed(f)
 		p.causes.Closed(f)
 		p.logFlow(f)
-		p.unpin(f)
+		p.forget(f)
 	}
 	return s
 }
@@ -204,7 +204,7 @@ func (p *program) newServer() *forward.Server {
 	c := p.in.Config
 	server := &forward.Server{
 		Dialer: p.ways.direct, Logger: p.log.Logger,
-		Route: p.router.Route, RouteNeverWaits: true, Sniff: p.router.Sniff,
+		Route: p.route, RouteNeverWaits: true, Sniff: p.router.Sniff,
 		DialTimeout: time.Duration(c.DialTimeout), IdleTimeout: time.Duration(c.IdleTimeout),
 	}
 	server.SetLimits(dialLimits(&c.Limits))
