@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"l3extract/adapters/dns"
+	"l3extract/adapters/fakeip"
 	"l3extract/adapters/forward"
 	"l3extract/adapters/outbound"
 	"l3extract/stack"
@@ -84,4 +86,29 @@ func (p *program) saveNames(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// newResolver makes the DNS server and the pool of fake addresses that a configuration asks
+// for; both are nil if it does not.
+func (p *program) newResolver() (*dns.Server, *fakeip.Pool, error) {
+	c := p.in.Config
+	if p.ways.Upstream == nil {
+		return nil, nil, nil
+	}
+	var pool *fakeip.Pool
+	if c.DNS.FakeIP {
+		var err error
+		if pool, err = fakeip.New(&fakeip.Config{V4: c.DNS.FakeIP4.Prefix, V6: c.DNS.FakeIP6.Prefix}); err != nil {
+			return nil, nil, err
+		}
+		if c.DNS.FakeIPFile != "" {
+			if err := pool.Load(c.DNS.FakeIPFile); err != nil {
+				p.log.Warn("the names of fake addresses begin anew", "err", err)
+			}
+		}
+	}
+	server, err := dns.New(&dns.Config{
+		Upstream: p.ways.Upstream, Rules: p.ways.DNSRules, Fake: pool, CacheEntries: c.DNS.Cache, Logger: p.log.Logger,
+	})
+	return server, pool, err
 }
