@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -129,7 +130,7 @@ func equal(a, b []uint16) bool {
 // get returns what a page on the socket answers.
 func get(t *testing.T, path, page string) string {
 	t.Helper()
-	tr := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }, DisableKeepAlives: true}
+	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Get("http://localhost" + page)
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,8 @@ func TestFake(t *testing.T) {
 
 func TestFakeReverse(t *testing.T) {
 	up := zone("1.2.0.192.in-addr.arpa. 60 IN PTR real.example.")
-	s := newServer(t, &Config{Upstream: up, Fake: newPool(t, nil)})
+	nameless := netip.MustParseAddr("198.18.0.1")
+	s := newServer(t, &Config{Upstream: up, Fake: newPool(t, &fakeip.Config{Reserved: []netip.Addr{nameless}})})
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		arpa, err := dns.ReverseAddr(addrOf(t, s, alice, "www.example", qtype).String())
 		if err != nil {

@@ -277,6 +277,31 @@ func TestAssociationsAreBounded(t *testing.T) {
 	}
 }
 
+// tcpOnly is a proxy that says no when it is asked for UDP.
+type tcpOnly struct {
+	direct.Dialer
+	asked atomic.Int64
+}
+
+func (p *tcpOnly) ListenPacket(context.Context, string, string) (net.PacketConn, error) {
+	p.asked.Add(1)
+	return nil, &net.OpError{Op: "listen", Net: "udp", Err: errors.ErrUnsupported}
+}
+
+// TestProxyWithoutUDP: questions go over TCP, and the proxy is not asked each time.
+func TestProxyWithoutUDP(t *testing.T) {
+	r := start(t, "tcp", "", www)
+	p := new(tcpOnly)
+	r.url, r.options.Dialer = "udp"+strings.TrimPrefix(r.url, "tcp"), p
+	u := r.upstream(t)
+	for range 5 {
+		mustExchange(t, u, "www.example")
+	}
+	if p.asked.Load() != 1 || r.opened.Load() != 1 {
+		t.Errorf("asked %d times, %d connections", p.asked.Load(), r.opened.Load())
+	}
+}
+
 // TestOneConnection: questions one after the other share what is open.
 func TestOneConnection(t *testing.T) {
 	for _, scheme := range schemes[1:] {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -28,6 +29,10 @@ const (
 	// is an association there.
 	maxSockets      = 256
 	maxAssociations = 32
+
+	// noUDPTime is how long a proxy that has said that it carries no datagrams is not
+	// asked to again.
+	noUDPTime = time.Minute
 )
 
 // resend is when a query that is not answered is sent again: the client that asks again
@@ -39,6 +44,7 @@ type packets struct {
 	*target
 	fallback *streams            // for what is truncated
 	places   *semaphore.Weighted // of sockets in use
+	noUDP    atomic.Int64        // until this time, in ns, it is not tried
 	stats    upstreamCounters
 
 	mu     sync.Mutex
@@ -78,11 +84,12 @@ func (u *packets) account() []UpstreamStats {
 }
 
 func (u *packets) Exchange(ctx context.Context, query []byte) (response []byte, err error) {
-	if u.options.PacketListener == nil {
+	if u.options.PacketListener == nil || time.Now().UnixNano() < u.noUDP.Load() {
 		return u.fallback.Exchange(ctx, query)
 	}
 	response, err = u.exchange(ctx, query)
 	if errors.Is(err, errors.ErrUnsupported) { // a proxy that carries no datagrams, as it turns out
+		u.noUDP.Store(time.Now().Add(noUDPTime).UnixNano())
 		return u.fallback.Exchange(ctx, query)
 	}
 	u.stats.ended(err)

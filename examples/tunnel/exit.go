@@ -15,7 +15,12 @@ import (
 	"l3extract/l3conn"
 	"l3extract/l3conn/carrier"
 	"l3extract/stack"
+	"l3extract/tcp"
 )
+
+// streams recover by SACK: a lost carrier takes all that was under way with it, and after
+// that RACK is slow.
+var streams = tcp.Config{Recovery: tcp.SACK}
 
 // quiet is for servers that would write of every stranger.
 var quiet = log.New(io.Discard, "", 0)
@@ -31,7 +36,7 @@ func exit(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	defer conn.Close()
-	s, err := stack.New(conn, nil)
+	s, err := stack.New(conn, &stack.Config{TCP: streams})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"l3extract/examples/internal/exampletest"
+	"l3extract/internal/leak"
 )
 
 func TestMain(m *testing.M) {
@@ -14,7 +15,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	exampletest.Main(m)
+	leak.Main(m) // no namespace of its own: its loopback would be down
 }
 
 func TestDemo(t *testing.T) { exampletest.Want(t, run) }

@@ -78,6 +78,13 @@ func (c *cable) cut() {
 	}
 }
 
+// count returns how often it was dialled.
+func (c *cable) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dials
+}
+
 // fail makes dials fail; nil makes them work.
 func (c *cable) fail(err error) {
 	c.mu.Lock()

@@ -10,6 +10,7 @@ import (
 // group makes the program the first of a process group, for those that fork.
 func group(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-func end(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+// end asks the first alone: it ends and awaits its children, who else would be nobody's.
+func end(cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGTERM) }
 
 func kill(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
