@@ -6,8 +6,8 @@ import (
 )
 
 // SmallConfig returns a Config for a process that must not use more than some 40 MiB
-// altogether, as an iOS network extension (50 MiB) or a small router: 16 MiB for all
-// buffers, with room for some 200 flows at once and windows for 20 Mbit/s at 100
+// altogether, as an iOS network extension (50 MiB) or a small router: 10 MiB for all
+// flows and their data, with room for some 200 flows at once and windows for 20 Mbit/s at 100
 // ms each. Set Addrs and what else differs, and give the rest of the process its bounds:
 //
 //	debug.SetMemoryLimit(32 << 20) // the collector works harder instead of growing
@@ -17,7 +17,7 @@ import (
 // holds most gives way first.
 func SmallConfig() *Config {
 	return &Config{
-		MemoryLimit: 16 << 20,
+		MemoryLimit: 10 << 20,
 		TCP: tcp.Config{
 			MaxStreams:       1024,
 			MaxHandshakes:    256,

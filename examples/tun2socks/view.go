@@ -43,7 +43,7 @@ func (p *program) extra() map[string]any {
 	p.mu.Lock()
 	w := p.ways
 	p.mu.Unlock()
-	for name, f := range w.failovers {
+	for name, f := range w.Failovers {
 		for _, h := range f.Health() {
 			all["failover_"+name+"_"+h.Name] = struct {
 				Used, Down                               bool

@@ -56,6 +56,10 @@ func TestManyPeers(t *testing.T) {
 		}
 	}
 	all() // with their handshakes
+	if raceDetector {
+		all()
+		t.Skip("with the race detector the server cannot keep up with a flood, and this is about one that can")
+	}
 	var rate [2]float64
 	for range *manyRounds {
 		fetch(0)
