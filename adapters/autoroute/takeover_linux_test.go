@@ -106,3 +106,78 @@ func TestIPv6SwitchedOff(t *testing.T) {
 		t.Error("it is not off again")
 	}
 }
+
+// TestFailsLate: a Setup that fails when routes and rules are there takes them back, and
+// one that takes over what refuses traffic leaves it refused.
+func TestFailsLate(t *testing.T) {
+	host, _ := newHost(t)
+	before := host.snapshot()
+	for name, bad := range map[string]Config{
+		"address":     {Addrs: prefixes("10.0.0.1/24", "ff02::1/64")},
+		"resolv.conf": {DNS: addrs("10.0.0.1"), ResolvConf: "/proc/sys/kernel/hostname"}, // can be read, and not be replaced
+	} {
+		for _, strict := range []bool{false, true} {
+			cfg := Config{StateDir: t.TempDir(), Strict: strict, Device: tunName}
+			bad.StateDir, bad.Strict = cfg.StateDir, strict
+			if strict {
+				dies(t, host.open(tunName), host.mustSetup(cfg))
+			}
+			dev := host.open(tunName)
+			if _, err := host.setup(bad); err == nil {
+				t.Errorf("%s: no error", name)
+			}
+			want := map[string]string{"198.51.100.1": "lan0", "2001:db8:2::1": "lan0", gw4: "lan0", "198.51.100.1 mark 0x6c33": "lan0"}
+			if strict {
+				want["198.51.100.1"], want["2001:db8:2::1"] = "", ""
+			}
+			for query, want := range want {
+				if got := host.way(query); got != want {
+					t.Errorf("%s, strict %v: %s goes by %q, want %q", name, strict, query, got, want)
+				}
+			}
+			must(t, dev.Close())
+			if strict {
+				host.do(func() { must(t, Cleanup(&cfg)) })
+			}
+			if after := host.snapshot(); after != before {
+				t.Errorf("%s, strict %v, before:\n%s\nafter:\n%s", name, strict, before, after)
+			}
+		}
+	}
+}
+
+// TestSmallMTU: IPv6 wants 1280, which is said before anything is changed.
+func TestSmallMTU(t *testing.T) {
+	host, _ := newHost(t)
+	before := host.snapshot()
+	host.open(tunName)
+	host.ip("link set " + tunName + " mtu 1000")
+	mtu := func() string {
+		out, err := host.run("ip -o link show " + tunName)
+		must(t, err)
+		_, out, _ = strings.Cut(out, " mtu ")
+		out, _, _ = strings.Cut(out, " ")
+		return out
+	}
+	if _, err := host.setup(Config{StateDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), tunName) || !strings.Contains(err.Error(), "1280") {
+		t.Error(err)
+	}
+	if after := host.snapshot(); after != before || mtu() != "1000" {
+		t.Errorf("MTU %s, before:\n%s\nafter:\n%s", mtu(), before, after)
+	}
+	for set, want := range map[int]string{0: "1000", 576: "576"} {
+		r := host.mustSetup(Config{StateDir: t.TempDir(), MTU: set, Addrs: prefixes("10.0.0.1/30")})
+		if mtu() != want {
+			t.Errorf("MTU %s, want %s", mtu(), want)
+		}
+		host.do(func() { must(t, r.Close()) })
+	}
+	r := host.mustSetup(Config{StateDir: t.TempDir(), MTU: 1280})
+	if mtu() != "1280" || host.way("2001:db8:2::1") != tunName {
+		t.Errorf("MTU %s, IPv6 goes by %s", mtu(), host.way("2001:db8:2::1"))
+	}
+	host.do(func() { must(t, r.Close()) })
+	if after := host.snapshot(); after != before || mtu() != "1000" {
+		t.Errorf("MTU %s, before:\n%s\nafter:\n%s", mtu(), before, after)
+	}
+}
