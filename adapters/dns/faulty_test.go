@@ -141,3 +141,46 @@ type dialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 func (f dialFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return f(ctx, network, address)
 }
+
+// stuckSocket is one of an outbound that sends datagrams over a stream which is full.
+type stuckSocket struct {
+	net.PacketConn
+	past chan struct{}
+	once sync.Once
+}
+
+func (s *stuckSocket) WriteTo([]byte, net.Addr) (int, error) {
+	<-s.past
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (s *stuckSocket) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() && !t.After(time.Now()) {
+		s.once.Do(func() { close(s.past) })
+	}
+	return nil
+}
+
+func (s *stuckSocket) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetWriteDeadline(t), s.SetReadDeadline(t))
+}
+
+type stuckListener struct{}
+
+func (stuckListener) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	pc, err := new(direct.Dialer).ListenPacket(ctx, network, address)
+	return &stuckSocket{PacketConn: pc, past: make(chan struct{})}, err
+}
+
+// TestStuckSocket: a question ends in its time also if it cannot be sent.
+func TestStuckSocket(t *testing.T) {
+	u, err := ParseUpstream("udp://127.0.0.1:9", &Options{PacketListener: stuckListener{}, Timeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	var op *net.OpError
+	if _, err := exchange(t, u, "www.example"); !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &op) {
+		t.Error(err)
+	}
+}

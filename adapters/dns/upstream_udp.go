@@ -128,7 +128,7 @@ var udpBuffers = sync.Pool{New: func() any { return new([dns.MaxMsgSize]byte) }}
 
 // over asks query over s. A socket is clean if nothing else can come on it.
 func (u *packets) over(ctx context.Context, s *socket, query []byte) (response []byte, clean bool, err error) {
-	enough := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
+	enough := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) }) // and s is dropped
 	defer enough()
 	clean = true
 	buf := udpBuffers.Get().(*[dns.MaxMsgSize]byte)
@@ -137,6 +137,9 @@ func (u *packets) over(ctx context.Context, s *socket, query []byte) (response [
 	began := time.Now()
 	for try := 0; ; try++ {
 		if err := s.send(query); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = u.timedOut(s, cause)
+			}
 			return nil, false, err
 		}
 		var until time.Time
