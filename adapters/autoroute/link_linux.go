@@ -92,9 +92,9 @@ func (k *kernel) undoLink(b linkBefore) error {
 	return join(errs...)
 }
 
-// usable bounds the wait for the kernel's own work on an address, which takes
-// milliseconds where the machine is busy.
-const usable = 5 * time.Second
+// usable bounds the wait for the kernel's own work on an address. It takes milliseconds,
+// and seconds where many make and remove interfaces at once: it needs the lock of all.
+const usable = 30 * time.Second
 
 // awaitIPv6 waits until the host takes packets to its new IPv6 addresses: the kernel
 // inserts the route that makes it do so from a work queue.

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds what must happen, with room for a slow machine.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // netns is a network namespace of the test's own, with a thread in it.
 type netns struct {
