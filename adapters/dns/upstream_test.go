@@ -605,3 +605,11 @@ func TestParseUpstream(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkOverUDP(b *testing.B) {
+	u := start(b, "udp", "", www).upstream(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		mustExchange(b, u, "www.example")
+	}
+}
