@@ -106,7 +106,7 @@ type Server struct {
 
 	stats counters
 
-	mu      sync.Mutex // a leaf
+	mu      sync.Mutex // before those of the sessions' tables of dials
 	serving []*session
 	limits  *Limits // nil: those of the fields
 }

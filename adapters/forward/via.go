@@ -56,11 +56,12 @@ func (f *Server) sessions() []*session {
 	return slices.Clone(f.serving)
 }
 
-// enlist makes n known to EndVia until the function it returns is called.
+// enlist makes n known to EndVia and SetLimits until the function it returns is called.
 func (f *Server) enlist(n *session) (leave func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.serving = append(f.serving, n)
+	n.dials.table.SetConfig(f.dialLimitsLocked()) // they may have changed since n was made
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
