@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"l3extract/internal/limit"
@@ -53,19 +54,15 @@ func TestSetLimitsMeanwhile(t *testing.T) {
 	for range 15 {
 		all = append(all, srv.newSession(r.server))
 	}
-	stop := make(chan struct{})
+	var set atomic.Int64
 	var done sync.WaitGroup
 	done.Go(func() { // awaited below
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				srv.SetLimits(Limits{MaxDials: 1})
-			}
+		for range 1000 {
+			srv.SetLimits(Limits{MaxDials: 1})
+			set.Add(1)
 		}
 	})
-	for range 200 {
+	for set.Load() < 1000 {
 		var leave []func()
 		for _, n := range all {
 			leave = append(leave, srv.enlist(n))
@@ -74,7 +71,6 @@ func TestSetLimitsMeanwhile(t *testing.T) {
 			f()
 		}
 	}
-	close(stop)
 	done.Wait()
 
 	n := all[0] // made while other bounds held
