@@ -293,6 +293,7 @@ func told(err error) bool {
 // sender is where the last datagram came from: the next mostly comes from there
 // too.
 type sender struct {
+	seen bool // there was one
 	src  origin
 	name netip.AddrPort // what the client calls it
 	why  error          // why the client gets nothing from there
@@ -301,10 +302,10 @@ type sender struct {
 // from brings f up to date for a datagram from src by o.
 func (s *socket) from(f *sender, o *outlet, src origin) {
 	name, renamed := s.called(o, src)
-	if src == f.src && name == f.name {
+	if f.seen && src == f.src && name == f.name {
 		return
 	}
-	*f = sender{src: src, name: name}
+	*f = sender{seen: true, src: src, name: name}
 	if !renamed {
 		f.why = s.session.judge(src.addr.Addr())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"l3extract/adapters/outbound"
 	"l3extract/stack"
+	"l3extract/udp"
 )
 
 // TestOutboundsOfOneSocket: a client's socket whose destinations go by several outbounds
@@ -151,4 +152,22 @@ func TestUpstreamEnds(t *testing.T) {
 		k.say("two", "198.51.100.1:1")
 		p.conn(t, 1).got(t, "two", "198.51.100.1:1")
 	})
+}
+
+// TestFromNowhere: what comes from no address that a packet can have is refused by the
+// Policy, also where the stack could fill one in, and as the first that comes.
+func TestFromNowhere(t *testing.T) {
+	p := new(relayServer)
+	r := newRig(t, routes{"198.51.100.1:1": {PacketListener: p}}.server(true, nil), stack.Config{UDP: udp.Config{Mapping: udp.PerFlow}})
+	k := r.talker(t, "10.9.0.2:4000")
+	k.say("hello", "198.51.100.1:1")
+	p.conn(t, 0).got(t, "hello", "198.51.100.1:1")
+	for _, nowhere := range []net.Addr{nil, &net.UnixAddr{Name: "x"}, outbound.Name{Host: "example.com", Port: 2}} {
+		p.conn(t, 0).in <- packetFrom{b: "forged", addr: nowhere}
+	}
+	p.conn(t, 0).say("true", "198.51.100.1:1")
+	k.got("true", "198.51.100.1:1")
+	if st := r.fwd.Stats(); st.PolicyDatagrams != 3 {
+		t.Errorf("%d datagrams from nowhere were refused, want 3", st.PolicyDatagrams)
+	}
 }
