@@ -118,7 +118,7 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	if err == nil && after {
 		c, err = n.judgeRemote(c)
 	}
-	if err != nil && w.lost.Load() {
+	if err != nil && w.gone.Load() {
 		err = dialLost(err)
 	}
 	n.stats.dialing.Add(-1)

@@ -14,6 +14,8 @@ type outlet struct {
 	key   outletKey
 	named []*way // at most one for each port, whose targets have names; under the socket's mu
 
+	carriers carriers // what it depends on, if it is not of this host itself
+
 	port localPort   // of a kernel's socket; 0: not listed
 	gone atomic.Bool // closed, while the Socket lives on
 
@@ -37,12 +39,12 @@ type outletKey struct {
 	six bool           // for targets of IPv6
 }
 
-func newOutlet(pc net.PacketConn) *outlet {
-	o := &outlet{conn: pc}
+// use makes pc what o sends by.
+func (o *outlet) use(pc net.PacketConn) {
+	o.conn = pc
 	o.ap, _ = pc.(addrPortConn)
 	o.raw = rawConn(pc)
 	o.prepare()
-	return o
 }
 
 // send sends b to the address to, with so many hops; 0 is the system's default, and

@@ -2,11 +2,11 @@ package forward
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 
+	"l3extract/adapters/internal/hop"
 	"l3extract/stack"
 )
 
@@ -71,7 +71,7 @@ func (f *Server) enlist(n *session) (leave func()) {
 
 // endVia implements viaer.
 func (r *relay) endVia(lost func(local netip.Addr, index int) bool) bool {
-	if !lost(viaConn(r.up.LocalAddr(), r.up)) {
+	if !lost(hop.Via(r.up)) {
 		return false
 	}
 	r.stop(stack.PathLost)
@@ -87,7 +87,7 @@ func (s *socket) rebind() {
 	}
 	s.seen = via
 	s.outlets = slices.DeleteFunc(s.outlets, func(o *outlet) bool {
-		if !via.lost(o.via()) {
+		if !via.lost(o.via()) && !o.carriers.lost(via.lost) {
 			return false
 		}
 		o.gone.Store(true)
@@ -114,7 +114,7 @@ func (o *outlet) via() (local netip.Addr, index int) {
 	if o.up != nil {
 		return o.up.via()
 	}
-	return viaConn(o.conn.LocalAddr(), o.conn)
+	return hop.Via(o.conn)
 }
 
 // rebind gives up the sockets of pings that have lost their way. It belongs to the
@@ -131,15 +131,4 @@ func (p *pinger) rebind() {
 			delete(p.sockets, key)
 		}
 	}
-}
-
-// viaConn says by what a conn with this local address leaves.
-func viaConn(a net.Addr, conn any) (local netip.Addr, index int) {
-	local = originOf(a).addr.Addr().Unmap()
-	if c, ok := conn.(syscall.Conn); ok {
-		if raw, err := c.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { index = boundTo(int(fd)) }) // 0 if it is closed
-		}
-	}
-	return local, index
 }

@@ -251,6 +251,10 @@ func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
 		network = "udp6"
 	}
 	n := s.session
+	o := &outlet{key: w.key}
+	if !isDirect(w.listener) {
+		ctx = outbound.WithSocket(ctx, o.carriers.add)
+	}
 	began := time.Now()
 	pc, err := w.listener.ListenPacket(ctx, network, ":0")
 	if n.srv.OnDial != nil {
@@ -266,8 +270,7 @@ func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", stack.DialFailed, err)
 	}
-	o := newOutlet(pc)
-	o.key = w.key
+	o.use(pc)
 	s.listed(o, pc.LocalAddr())
 	if !s.adopt(o) {
 		s.inward.Go(func() { s.inwards(o) }) // awaited by finish, which closes o

@@ -35,14 +35,14 @@ const maxDatagram = 65535
 // alike, and address is not used. Nothing is dialled yet: that a destination cannot be
 // reached is the error of a later WriteTo to it. WriteTo and ReadFrom take and return
 // addresses as those of socks5 do.
-func (d *Dialer) ListenPacket(_ context.Context, network, address string) (net.PacketConn, error) {
+func (d *Dialer) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	switch network {
 	case "udp", "udp4", "udp6":
 	default:
 		return nil, hop.OpError("listen", network, address, net.UnknownNetworkError(network))
 	}
 	c := &packetConn{d: d, flows: make(map[socksaddr.Addr]*flow)}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx)) // who is told of sockets, and the flow, stay
 	c.near, c.far = net.Pipe()
 	return c, nil
 }

@@ -82,6 +82,21 @@ func (o *Outbound) Retire() error {
 	return errors.Join(errs...)
 }
 
+// viaEnder is one that keeps connections of this host.
+type viaEnder interface {
+	EndVia(lost func(local netip.Addr, index int) bool)
+}
+
+// EndVia ends what is kept for dials to come and has lost its way out of the host, as lost
+// tells for EndVia of forward.Server, which comes first.
+func (o *Outbound) EndVia(lost func(local netip.Addr, index int) bool) {
+	for _, c := range o.keepers {
+		if e, ok := c.(viaEnder); ok {
+			e.EndVia(lost)
+		}
+	}
+}
+
 // Resolve looks up the name of the proxy, if it has one and Base has a Lookup, so that
 // no dial needs to: for the time before routes change. It may be called again.
 func (o *Outbound) Resolve(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,6 +156,38 @@ func TestRetire(t *testing.T) {
 	idle := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
 	idle.Retire() // before anything
 	closeIt(t, idle)
+}
+
+// TestEndVia: the SSH connection ends if it has lost its way, and only then; the next dial
+// makes another.
+func TestEndVia(t *testing.T) {
+	s := newServer(t, echoes)
+	d := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
+	defer closeIt(t, d)
+	d.EndVia(func(netip.Addr, int) bool { return true }) // there is none yet
+	dial := func() net.Conn {
+		c, err := d.DialContext(fakeproxy.Soon(t), "tcp", somewhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	c := dial()
+	var asked netip.Addr
+	d.EndVia(func(local netip.Addr, _ int) bool { asked = local; return false })
+	fakeproxy.WantEcho(t, c)
+	if asked != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("asked about %v", asked)
+	}
+	d.EndVia(func(netip.Addr, int) bool { return true })
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, errBroken) {
+		t.Errorf("what it carried ends with %v", err)
+	}
+	fakeproxy.WantEcho(t, dial())
+	if n := s.logins.Load(); n != 2 {
+		t.Errorf("%d logins, want 2", n)
+	}
 }
 
 // TestConn: deadlines, Close, and addresses.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,6 +174,18 @@ func (s *session) forget(cl *client) {
 	defer s.mu.Unlock()
 	if s.current == cl {
 		s.current = nil
+	}
+}
+
+// EndVia ends the SSH connection, with all that it carries, if it has lost its way out of
+// the host, as lost tells for EndVia of forward.Server: the next dial logs in anew.
+func (d *Dialer) EndVia(lost func(local netip.Addr, index int) bool) {
+	d.session.mu.Lock()
+	cl := d.session.current
+	d.session.mu.Unlock()
+	if cl != nil && lost(hop.Via(cl.wire.Conn)) {
+		d.session.forget(cl)
+		_ = cl.ssh.Close() // it may have ended
 	}
 }
 
