@@ -16,8 +16,8 @@ type lostVia struct {
 	lost func(local netip.Addr, index int) bool
 }
 
-// EndVia ends every TCP flow whose upstream lost reports, with cause path lost, and every
-// dial in flight on a socket of ours. Datagrams and pings get new upstream sockets in
+// EndVia ends every TCP flow whose upstream lost reports, with cause path lost, also one
+// that is being dialled by a socket of this host. Datagrams and pings get new upstream sockets in
 // place of those that lost reports when the next one is sent: their clients notice a new
 // address at most. It returns how many TCP flows it has ended.
 //
