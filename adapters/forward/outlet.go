@@ -3,6 +3,7 @@ package forward
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -13,6 +14,7 @@ import (
 type outlet struct {
 	key   outletKey
 	named []*way // at most one for each port, whose targets have names; under the socket's mu
+	used  uint64 // the socket's turns when it was last used, but for what it is used for now
 
 	carriers carriers // what it depends on, if it is not of this host itself
 
@@ -62,6 +64,16 @@ func (o *outlet) send(b []byte, to netip.AddrPort, hops uint8) error {
 		_, err = o.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	}
 	return err
+}
+
+// name notes that w goes by o, and forgets the oldest of too many. The caller holds the
+// socket's mu.
+func (o *outlet) name(w *way) {
+	o.named = slices.DeleteFunc(o.named, func(v *way) bool { return v.dst == w.dst })
+	if len(o.named) == maxNames {
+		o.named = slices.Delete(o.named, 0, 1)
+	}
+	o.named = append(o.named, w)
 }
 
 // sendName sends b to a name.

@@ -30,6 +30,8 @@ type socket struct {
 	way  *way                    // the last datagram's: a conversation mostly goes on with the same
 	ways map[netip.AddrPort]*way // by destination; nil while there was one only
 
+	turns uint64 // changes of way
+
 	seen    *lostVia  // what the outlets have been asked about
 	outlets []*outlet // opened when they are first needed
 	inward  sync.WaitGroup
@@ -39,8 +41,8 @@ type socket struct {
 	names map[netip.AddrPort]netip.AddrPort // what the client calls a target, where that differs; nil if nowhere
 }
 
-// maxNames bounds the names of a socket. Any goes when there are more: its target
-// answers under its own address then.
+// maxNames bounds the names of a socket, and those of an outlet. Any goes when there are
+// more, or the oldest: its target answers under its own address then.
 const maxNames = 256
 
 // buffer holds any datagram. buffers never leave this package.

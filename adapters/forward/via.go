@@ -86,13 +86,22 @@ func (s *socket) rebind() {
 		return
 	}
 	s.seen = via
+	s.giveUp(func(o *outlet) bool { return via.lost(o.via()) || o.carriers.lost(via.lost) })
+}
+
+// giveUp closes those upstream sockets for which give is true, while s lives on.
+func (s *socket) giveUp(give func(*outlet) bool) {
 	s.outlets = slices.DeleteFunc(s.outlets, func(o *outlet) bool {
-		if !via.lost(o.via()) && !o.carriers.lost(via.lost) {
+		if !give(o) {
 			return false
 		}
 		o.gone.Store(true)
-		s.closeOutlet(o)
 		s.forget(o)
+		if o.up != nil {
+			s.closeOutlet(o)
+		} else {
+			s.inward.Go(func() { s.closeOutlet(o) }) // an outbound's may wait; awaited by finish
+		}
 		return true
 	})
 }

@@ -210,17 +210,35 @@ func (c *packetConn) handOn(up io.Reader, from socksaddr.Addr, n int) error {
 
 var buffers = sync.Pool{New: func() any { return new([socksaddr.MaxLen + maxDatagram]byte) }}
 
+// WaitRead implements outbound.PacketWaiter: to read nothing from a pipe waits for somebody
+// who writes, and takes nothing from him.
+func (c *packetConn) WaitRead() error {
+	_, err := c.read(nil)
+	return err
+}
+
+func (c *packetConn) read(b []byte) (int, error) {
+	n, err := c.near.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed
+	}
+	return 0, c.opError("read", err)
+}
+
 // ReadFrom returns the next datagram and who sent it. What does not fit into b is
 // lost.
 func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	if err := c.WaitRead(); err != nil { // holding no buffer
+		return 0, nil, err
+	}
 	buf := buffers.Get().(*[socksaddr.MaxLen + maxDatagram]byte)
 	defer buffers.Put(buf)
-	n, err := c.near.Read(buf[:])
+	n, err := c.read(buf[:])
 	if err != nil {
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			err = net.ErrClosed
-		}
-		return 0, nil, c.opError("read", err)
+		return 0, nil, err
 	}
 	from, head, err := socksaddr.Parse(buf[:n])
 	if err != nil {
