@@ -49,7 +49,7 @@ func (d *Dialer) ListenPacket(ctx context.Context, network, address string) (net
 
 // Stats are what a Dialer has counted.
 type Stats struct {
-	Dropped uint64 // datagrams that found no room on their way to the server
+	Dropped uint64 // datagrams that found no room on their way to the server, or no way
 }
 
 // Stats returns the counters.
@@ -164,6 +164,14 @@ func (c *packetConn) serve(ctx context.Context, f *flow, to socksaddr.Addr) {
 		err = net.ErrClosed
 	}
 	f.err.Store(&err)
+	for { // what is still there goes nowhere
+		select {
+		case <-f.out:
+			c.d.dropped.Add(1)
+		default:
+			return
+		}
+	}
 }
 
 // send writes what the flow has until ctx ends, which a failed connection sees to.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"l3extract/adapters/internal/fakeproxy"
+	"l3extract/adapters/internal/socksaddr"
 	"l3extract/adapters/internal/realproxy"
 	"l3extract/adapters/outbound"
 )
@@ -156,6 +157,34 @@ func TestRetire(t *testing.T) {
 	idle := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
 	idle.Retire() // before anything
 	closeIt(t, idle)
+}
+
+// TestRetireMeanwhile: a dial that has found the SSH connection as the Dialer retires fails,
+// and neither ends that nor hides it from Close.
+func TestRetireMeanwhile(t *testing.T) {
+	s := newServer(t, echoes)
+	d := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
+	c, err := d.DialContext(fakeproxy.Soon(t), "tcp", somewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, _, err := d.client(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Retire()
+	if _, err := d.open(t.Context(), cl, socksaddr.Addr{Name: "x", Port: 1}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, want net.ErrClosed", err)
+	}
+	if n := d.opening.Load(); n != 0 {
+		t.Errorf("%d channels are waited for", n)
+	}
+	fakeproxy.WantEcho(t, c)
+	closeIt(t, d)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, errBroken) {
+		t.Errorf("after Close: %v", err)
+	}
+	_ = c.Close()
 }
 
 // TestEndVia: the SSH connection ends if it has lost its way, and only then; the next dial

@@ -168,6 +168,20 @@ func (d *Dialer) keepAlive(cl *client) {
 	}
 }
 
+// begin runs f for a channel of cl, which f releases; false says that the Dialer was closed
+// or retired meanwhile.
+func (d *Dialer) begin(cl *client, f func()) bool {
+	s := &d.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	cl.carries.Add(1)
+	d.runs.Go(f) // awaited by Close, which comes after
+	return true
+}
+
 // forget makes the next dial log in again.
 func (s *session) forget(cl *client) {
 	s.mu.Lock()
