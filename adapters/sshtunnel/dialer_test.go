@@ -18,8 +18,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"l3extract/adapters/internal/fakeproxy"
-	"l3extract/adapters/internal/socksaddr"
 	"l3extract/adapters/internal/realproxy"
+	"l3extract/adapters/internal/socksaddr"
 	"l3extract/adapters/outbound"
 )
 
