@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"l3extract/adapters/outbound"
 	"l3extract/stack"
