@@ -207,6 +207,9 @@ func newHop(raw string, base Base) (*hop, error) {
 	if err != nil {
 		return nil, errors.New("this is not a URL: see that the port is a number, and that characters such as @ : / ? # % in a user name or password are written as %40 %3A %2F %3F %23 %25")
 	}
+	if strings.Contains(u.RawQuery, "@") { // half a password: options are named in errors
+		return nil, errors.New("there is an @ behind the ?: write ? in a user name or password as %3F, and @ in an option as %40")
+	}
 	lookupEnv := base.LookupEnv
 	if lookupEnv == nil {
 		lookupEnv = os.LookupEnv
