@@ -20,6 +20,7 @@ type outlet struct {
 
 	port localPort   // of a kernel's socket; 0: not listed
 	gone atomic.Bool // closed, while the Socket lives on
+	dead atomic.Bool // no longer among the socket's living
 
 	conn net.PacketConn  // closed if up is there
 	up   *upstream       // what took its place; nil on most systems

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"l3extract/adapters/outbound"
@@ -35,6 +36,8 @@ type socket struct {
 	seen    *lostVia  // what the outlets have been asked about
 	outlets []*outlet // opened when they are first needed
 	inward  sync.WaitGroup
+	living  atomic.Int32 // outlets that are not dead
+	broken  atomic.Bool  // one that is dead is among the outlets
 
 	mu    sync.Mutex // a leaf
 	asked targets
@@ -250,7 +253,7 @@ func (s *socket) inwards(o *outlet) {
 				continue
 			}
 			if failures++; gone(err) || failures == maxFailures {
-				s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
+				s.died(o, err)
 				return
 			}
 			continue
@@ -265,6 +268,24 @@ func (s *socket) inwards(o *outlet) {
 		}
 		buffers.Put(b)
 	}
+}
+
+// died ends s with o, through which nothing comes any more, unless there are others: they
+// live on, and what went by o gets another.
+func (s *socket) died(o *outlet, err error) {
+	left := s.bury(o)
+	s.broken.Store(true)
+	if left == 0 {
+		s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
+	}
+}
+
+// bury counts o among the dead, once, and returns how many live.
+func (s *socket) bury(o *outlet) int32 {
+	if o.dead.Swap(true) {
+		return s.living.Load()
+	}
+	return s.living.Add(-1)
 }
 
 // give sends m to the client, and counts it.

@@ -78,9 +78,13 @@ func (r *relay) endVia(lost func(local netip.Addr, index int) bool) bool {
 	return true
 }
 
-// rebind gives up the upstream sockets that have lost their way, and is called by who owns
-// s, before a datagram is sent.
+// rebind gives up the upstream sockets that are dead or have lost their way, and is called
+// by who owns s, before a datagram is sent.
 func (s *socket) rebind() {
+	if s.broken.Load() {
+		s.broken.Store(false) // before the look, so that none is missed
+		s.giveUp(func(o *outlet) bool { return o.dead.Load() })
+	}
 	via := s.session.lost.Load()
 	if via == s.seen {
 		return
@@ -96,6 +100,7 @@ func (s *socket) giveUp(give func(*outlet) bool) {
 			return false
 		}
 		o.gone.Store(true)
+		s.bury(o)
 		s.forget(o)
 		if o.up != nil {
 			s.closeOutlet(o)

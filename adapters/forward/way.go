@@ -281,6 +281,7 @@ func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
 		s.giveUp(func(o *outlet) bool { return o == oldest })
 	}
 	o.use(pc)
+	s.living.Add(1)
 	s.listed(o, pc.LocalAddr())
 	if !s.adopt(o) {
 		s.inward.Go(func() { s.inwards(o) }) // awaited by finish, which closes o

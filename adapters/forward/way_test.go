@@ -149,6 +149,35 @@ func TestUpstreamEnds(t *testing.T) {
 	})
 }
 
+// TestOneUpstreamEnds: a Socket with several upstream sockets lives as long as one of them,
+// and what went by another gets a new one.
+func TestOneUpstreamEnds(t *testing.T) {
+	eachRoute(t, func(t *testing.T, atOnce bool) {
+		a, b := new(relayServer), new(relayServer)
+		r := newRig(t, routes{"198.51.100.1:1": {PacketListener: a}, "198.51.100.2:2": {PacketListener: b}}.server(atOnce, nil), stack.Config{})
+		k := r.talker(t, "10.9.0.2:4000")
+		k.say("to a", "198.51.100.1:1")
+		a.conn(t, 0).got(t, "to a", "198.51.100.1:1")
+		k.say("to b", "198.51.100.2:2")
+		b.conn(t, 0).got(t, "to b", "198.51.100.2:2")
+		ends := packetFrom{err: fmt.Errorf("it has gone: %w", outbound.ErrProxy)}
+		a.conn(t, 0).in <- ends
+		b.conn(t, 0).say("from b", "198.51.100.2:2")
+		k.got("from b", "198.51.100.2:2")
+		k.say("to b", "198.51.100.2:2")
+		b.conn(t, 0).got(t, "to b", "198.51.100.2:2")
+		wait(t, "the end of one to be noted", func() bool { return r.work.all()[0].(*socket).broken.Load() })
+		k.say("again", "198.51.100.1:1")
+		a.conn(t, 1).got(t, "again", "198.51.100.1:1")
+		if n := r.fwd.Stats().Sockets; n != 1 {
+			t.Errorf("%d sockets", n)
+		}
+		b.conn(t, 0).in <- ends
+		a.conn(t, 1).in <- ends
+		r.wantCause("udp", stack.ResetByUpstream)
+	})
+}
+
 // TestFromNowhere: what comes from no address that a packet can have is refused by the
 // Policy, also where the stack could fill one in, and as the first that comes.
 func TestFromNowhere(t *testing.T) {
