@@ -36,8 +36,7 @@ type socket struct {
 	seen    *lostVia  // what the outlets have been asked about
 	outlets []*outlet // opened when they are first needed
 	inward  sync.WaitGroup
-	living  atomic.Int32 // outlets that are not dead
-	broken  atomic.Bool  // one that is dead is among the outlets
+	living  atomic.Int32 // of the outlets, those that are not dead
 
 	mu    sync.Mutex // a leaf
 	asked targets
@@ -273,9 +272,7 @@ func (s *socket) inwards(o *outlet) {
 // died ends s with o, through which nothing comes any more, unless there are others: they
 // live on, and what went by o gets another.
 func (s *socket) died(o *outlet, err error) {
-	left := s.bury(o)
-	s.broken.Store(true)
-	if left == 0 {
+	if s.bury(o) == 0 {
 		s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
 	}
 }

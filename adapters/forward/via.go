@@ -81,8 +81,7 @@ func (r *relay) endVia(lost func(local netip.Addr, index int) bool) bool {
 // rebind gives up the upstream sockets that are dead or have lost their way, and is called
 // by who owns s, before a datagram is sent.
 func (s *socket) rebind() {
-	if s.broken.Load() {
-		s.broken.Store(false) // before the look, so that none is missed
+	if int(s.living.Load()) < len(s.outlets) {
 		s.giveUp(func(o *outlet) bool { return o.dead.Load() })
 	}
 	via := s.session.lost.Load()

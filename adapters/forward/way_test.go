@@ -166,7 +166,7 @@ func TestOneUpstreamEnds(t *testing.T) {
 		k.got("from b", "198.51.100.2:2")
 		k.say("to b", "198.51.100.2:2")
 		b.conn(t, 0).got(t, "to b", "198.51.100.2:2")
-		wait(t, "the end of one to be noted", func() bool { return r.work.all()[0].(*socket).broken.Load() })
+		wait(t, "the end of one to be noted", func() bool { return r.work.all()[0].(*socket).living.Load() == 1 })
 		k.say("again", "198.51.100.1:1")
 		a.conn(t, 1).got(t, "again", "198.51.100.1:1")
 		if n := r.fwd.Stats().Sockets; n != 1 {
