@@ -43,7 +43,7 @@ func TestSmallConfig(t *testing.T) {
 	x, y := l3conn.BatchPipe(64, 0, 16)
 	c, s := pairOn(t, x, y, *SmallConfig(), *SmallConfig())
 	streams := s.TCP().Streams()
-	var servers sync.WaitGroup
+	var servers, clients sync.WaitGroup
 	servers.Go(func() { // ends with s
 		for st := range streams {
 			servers.Go(func() {
@@ -72,10 +72,13 @@ func TestSmallConfig(t *testing.T) {
 		idle = append(idle, conn)
 	}
 	for i := range 20 {
-		if err := echo(c, 1<<20, byte(i)); err != nil {
-			t.Error(err)
-		}
+		clients.Go(func() {
+			if err := echo(c, 1<<20, byte(i)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	clients.Wait()
 	for _, conn := range idle {
 		_ = conn.Close()
 	}
