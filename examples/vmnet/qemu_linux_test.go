@@ -44,10 +44,10 @@ ping -c 1 -w 10 192.168.127.1 > /dev/null && echo "guest: ping of the gateway"
 # The C library of a static program finds no names: nslookup asks by itself.
 a=$(nslookup -type=a www.test 192.168.127.1 | awk '/^Name/ { found = 1 } found && /^Address/ { print $2 }')
 echo "guest: name $a"
-echo "guest: v4 $(wget -q -T 20 -O - http://$a/)"
+echo "guest: v4 $(timeout 20 wget -q -O - http://$a/)"
 n=0
 until ip -6 addr show dev eth0 scope global | grep -v tentative | grep -q inet6 || [ $n = 60 ]; do n=$((n+1)); sleep 0.5; done
-echo "guest: v6 $(wget -q -T 20 -O - http://[2001:db8::80]/)"
+echo "guest: v6 $(timeout 20 wget -q -O - http://[2001:db8::80]/)"
 echo "guest: done"
 poweroff -f
 `
