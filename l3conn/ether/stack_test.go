@@ -100,8 +100,8 @@ func TestBulk(t *testing.T) {
 					all.Go(func() { sums <- pump(t, way[0], *bulk<<20) }) // awaited below
 					all.Go(func() {                                       // awaited below
 						sum := sha256.New()
-						if _, err := io.Copy(sum, way[1]); err != nil {
-							t.Error(err)
+						if n, err := io.Copy(sum, way[1]); n != *bulk<<20 || err != nil {
+							t.Errorf("%d bytes: %v", n, err)
 						}
 						if sent := <-sums; sent != [sha256.Size]byte(sum.Sum(nil)) {
 							t.Errorf("SHA-256 %x sent, %x received", sent, sum.Sum(nil))
