@@ -48,7 +48,7 @@ func TestWrongConfigs(t *testing.T) {
 		{Config{DHCP: DHCPConfig{Fixed: map[MAC]netip.Addr{broadcastMAC: guest4}}}, "Config.DHCP.Fixed: ff:ff"},
 		{Config{DHCP: DHCPConfig{Fixed: map[MAC]netip.Addr{guestMAC: guest4, otherMAC: guest4}}}, "192.168.127.7 for both"},
 	} {
-		x, y := l3conn.Pipe(0, 0)
+		x, y := l3conn.Pipe(0, maxFrame)
 		_, err := New(x, &c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "ether: ") {
 			t.Errorf("%v; want %q", err, c.want)
@@ -56,6 +56,12 @@ func TestWrongConfigs(t *testing.T) {
 		x.Close()
 		y.Close()
 	}
+	x, y := l3conn.Pipe(0, 1500)
+	if _, err := New(x, nil); err == nil || !strings.Contains(err.Error(), "Config.MTU 1500: the carrier has frames of at most 1500") {
+		t.Errorf("a carrier of short frames: %v", err)
+	}
+	x.Close()
+	y.Close()
 	if _, err := New(nil, nil); err == nil {
 		t.Error("no carrier is no error")
 	}

@@ -132,3 +132,36 @@ func pump(t *testing.T, c net.Conn, n int64) [sha256.Size]byte {
 	}
 	return [sha256.Size]byte(sum.Sum(nil))
 }
+
+// TestAllocs: a packet costs no memory, either way.
+func TestAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	x, y := l3conn.BatchPipe(0, maxFrame, 0)
+	addrs := [2][]netip.Prefix{{netip.MustParsePrefix("10.7.0.1/24")}, {netip.MustParsePrefix("10.7.0.2/24")}}
+	a, b := ends(t, x, y, addrs, 1500)
+	var pkts, bufs [][]byte
+	for i := range 32 {
+		pkts, bufs = append(pkts, packet4(addrs[0][0].Addr(), addrs[1][0].Addr(), 100+i)), append(bufs, make([]byte, 1500))
+	}
+	sizes := make([]int, len(bufs))
+	exchange := func() {
+		if n, err := a.WriteBatch(pkts); n != len(pkts) || err != nil {
+			t.Fatal(n, err)
+		}
+		for got := 0; got < len(pkts); {
+			n, err := b.ReadBatch(bufs, sizes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += n
+		}
+	}
+	for range 2 * l3conn.DefaultPipePackets / len(pkts) { // until the pipe has its memory
+		exchange()
+	}
+	if n := testing.AllocsPerRun(100, exchange); n >= 1 {
+		t.Errorf("%v allocations for %d packets", n, len(pkts))
+	}
+}
