@@ -11,8 +11,9 @@ TARGETS := linux_amd64 linux_arm64 linux_armv7 linux_386 linux_mips linux_mipsle
 	darwin_amd64 darwin_arm64 windows_amd64 windows_arm64 freebsd_amd64 freebsd_arm64
 ARCHIVES := $(foreach t,$(TARGETS),dist/tun2socks_$(t).$(if $(filter windows_%,$(t)),zip,tar.gz))
 
-# One static binary: no C, no path of this machine, and the commit in -version.
-BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=true -ldflags "-s -w"
+# One static binary: no C, no path of this machine, and the commit in -version. Without git: make VCS=auto.
+VCS ?= true
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags "-s -w"
 DOCS := LICENSE THIRD_PARTY_NOTICES examples/tun2socks/README.md examples/tun2socks/ROUTES.md examples/tun2socks/tun2socks.yaml examples/tun2socks/tun2socks.service
 SOURCES := $(shell git ls-files '*.go' go.mod go.sum) $(DOCS)
 WHEN := $(shell git log -1 --format=%cI)

@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,7 +79,7 @@ func TestSetLimits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.(net.Conn).Write([]byte("x")); err != nil {
+		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := sockets.AcceptSocket(t.Context()); err != nil {

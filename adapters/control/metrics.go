@@ -92,7 +92,7 @@ func walk(name string, v reflect.Value, send func(string, prometheus.ValueType, 
 	}
 }
 
-// snake makes of DialsFailed dials_failed, and of TCP tcp.
+// snake makes of DialsFailed dials_failed, of TCP tcp, and of what no name may hold _.
 func snake(s string) string {
 	var b strings.Builder
 	runes := []rune(s)
@@ -101,7 +101,10 @@ func snake(s string) string {
 			(!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
 			b.WriteByte('_')
 		}
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) || r > unicode.MaxASCII {
+			r = '_'
+		}
 		b.WriteRune(unicode.ToLower(r))
 	}
-	return strings.ReplaceAll(b.String(), "-", "_")
+	return b.String()
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -129,7 +130,7 @@ func equal(a, b []uint16) bool {
 // get returns what a page on the socket answers.
 func get(t *testing.T, path, page string) string {
 	t.Helper()
-	tr := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }, DisableKeepAlives: true}
+	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Get("http://localhost" + page)
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +294,7 @@ func TestListen(t *testing.T) {
 
 func TestSnake(t *testing.T) {
 	for in, want := range map[string]string{
-		"DialsFailed": "dials_failed", "TCP": "tcp", "UDPSockets": "udp_sockets", "PacketsIn": "packets_in", "fake-ip": "fake_ip", "ID": "id",
+		"DialsFailed": "dials_failed", "TCP": "tcp", "UDPSockets": "udp_sockets", "PacketsIn": "packets_in", "fake-ip": "fake_ip", "a.b/é": "a_b__", "ID": "id",
 	} {
 		if got := snake(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)

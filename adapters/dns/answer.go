@@ -19,7 +19,6 @@ type answer struct {
 	rcode    int           // with the upper bits, which stand in the OPT record
 	info     uint16        // an Extended DNS Error (RFC 8914), plus one; 0: none
 	addrs    []netip.Addr  // what it says of the question's name
-	negative bool
 }
 
 // The size of an OPT record without options, and of the option with an error's code.

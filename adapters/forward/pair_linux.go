@@ -254,6 +254,7 @@ func (p *pair) handle(bits uint32) {
 		if bits&hungUp != 0 {
 			if cause := p.st.Cause(); cause != nil && cause != error(stack.Closed) {
 				p.end(true)
+				_ = p.st.Stream().Close() // what it received and nobody will read goes
 				return
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"l3extract/examples/tun2socks/internal/config"
+	"l3extract/examples/tun2socks/internal/ways"
 )
 
 // run is command with an empty standard input.
@@ -102,7 +103,7 @@ func TestSamples(t *testing.T) {
 
 // TestNames: the names of outbounds that need no definition are those that config keeps free.
 func TestNames(t *testing.T) {
-	for _, name := range []string{wayDirect, wayReject, wayDNS, wayProxy} {
+	for _, name := range []string{ways.Direct, ways.Reject, ways.DNS, ways.Proxy} {
 		file := filepath.Join(t.TempDir(), "t.yaml")
 		if err := os.WriteFile(file, []byte("device: a\noutbounds: [{name: "+name+", url: 'direct://'}]\n"), 0o600); err != nil {
 			t.Fatal(err)

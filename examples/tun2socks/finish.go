@@ -65,8 +65,12 @@ func (p *program) logFlow(f stack.Flow) {
 		return
 	}
 	name, via := p.describe(f)
+	to := "" // of a socket with many destinations
+	if f.Destination.IsValid() {
+		to = f.Destination.String()
+	}
 	attrs := []any{
-		"id", uint64(f.ID), "network", f.Network, "client", f.Source, "to", f.Destination, "name", name, "via", via,
+		"id", uint64(f.ID), "network", f.Network, "client", f.Source, "to", to, "name", name, "via", via,
 		"in", f.In, "out", f.Out, "took", f.Duration(time.Now()).Round(time.Millisecond), "cause", control.CauseOf(f.Cause),
 	}
 	if f.Cause != nil && f.Cause.Error() != control.CauseOf(f.Cause) {
@@ -88,22 +92,4 @@ func (p *program) describe(f stack.Flow) (name, via string) {
 		_, via = p.router.Find(outbound.Flow{Network: f.Network, Source: f.Source, Destination: f.Destination, Name: name})
 	}
 	return name, via
-}
-
-// saveNames keeps the names of fake addresses on disk until ctx ends.
-func (p *program) saveNames(ctx context.Context) {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-		if err := p.pool.Save(p.current.DNS.FakeIPFile); err != nil {
-			p.log.Warn("the names of fake addresses are not saved", "err", err)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-	}
 }

@@ -32,6 +32,7 @@ import (
 	"strings"
 	"syscall"
 
+	"l3extract/examples/tun2socks/internal/argv"
 	"l3extract/examples/tun2socks/internal/config"
 )
 
@@ -43,7 +44,7 @@ const (
 
 func main() {
 	oneThread()
-	args := hideArgs()
+	args := argv.Hide()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	os.Exit(command(ctx, args, os.Stdin, os.Stdout, os.Stderr))

@@ -24,10 +24,15 @@ var (
 
 const hoarded = 1 << 20 // bytes sent to each
 
-// TestMemory sends much to clients that never read. The program stays below its limit,
-// and what the runtime needs beside, by resetting those that hold most; who reads goes
-// on; and the memory comes back.
+// TestMemory sends much to clients that never read, or has clients send much to a server
+// that does not. The program stays below its limit, and what the runtime needs beside, by
+// resetting those that hold most; who reads goes on; and the memory comes back.
 func TestMemory(t *testing.T) {
+	t.Run("down", func(t *testing.T) { testMemory(t, false) })
+	t.Run("up", func(t *testing.T) { testMemory(t, true) })
+}
+
+func testMemory(t *testing.T, up bool) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
@@ -45,6 +50,13 @@ func TestMemory(t *testing.T) {
 		return err
 	})
 	pour(t, ln)
+	const deaf = 81 // a port where nobody reads: the kernel alone is there
+	var silent net.Listener
+	here.do(t, func() (err error) {
+		silent, err = net.Listen("tcp", fmt.Sprint(srv4, ":", deaf))
+		return err
+	})
+	drown(t, silent)
 
 	limit := *hoardLimit << 20
 	program, log := here.program(t, "-device", "tun://t2s0", "-loglevel", "info", "-memory", fmt.Sprint(limit))
@@ -58,14 +70,22 @@ func TestMemory(t *testing.T) {
 
 	before := memoryOf(t, pid, "VmRSS")
 	fd := there.connect(t)
-	readAll(t, fd) // warm, and to have something in use all the time
-	idle := there.connectAll(t, 20)
+	readAll(t, fd) // warm
+	idle := there.connectAll(t, 20, 80)
 	for _, fd := range idle {
 		readAll(t, fd)
 	}
 	begun := time.Now()
-	full := there.connectAll(t, *hoarders)
-	settled := begun.Add(patience)
+	var full []int
+	if up {
+		for left := *hoarders; left > 0; left -= 500 { // so that few are there with nothing
+			full = append(full, there.connectAll(t, min(left, 500), deaf)...)
+			stuff(full)
+		}
+	} else {
+		full = there.connectAll(t, *hoarders, 80)
+	}
+	took, settled := time.Since(begun), time.Now().Add(patience)
 	reset := 0
 	for last := -1; time.Now().Before(settled); time.Sleep(time.Second) { // until nothing changes
 		if reset = countReset(full); reset == last {
@@ -75,7 +95,7 @@ func TestMemory(t *testing.T) {
 	}
 	peak := memoryOf(t, pid, "VmHWM")
 	t.Logf("%d connections in %v, %d reset; resident: %d KiB before, %d KiB at most, %d KiB with them",
-		len(full), time.Since(begun).Round(time.Millisecond), reset, before>>10, peak>>10, memoryOf(t, pid, "VmRSS")>>10)
+		len(full), took.Round(time.Millisecond), reset, before>>10, peak>>10, memoryOf(t, pid, "VmRSS")>>10)
 	if len(full) < *hoarders*99/100 {
 		t.Errorf("only %d of %d connections were made", len(full), *hoarders)
 	}
@@ -90,7 +110,8 @@ func TestMemory(t *testing.T) {
 	}
 	readAll(t, there.connect(t)) // it works still
 
-	for _, fd := range slices.Concat(full, idle, []int{fd}) {
+	for _, fd := range slices.Concat(full, idle, []int{fd}) { // by a RST: else the kernel waits for who does not read
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		_ = unix.Close(fd)
 	}
 	after, enough := memoryOf(t, pid, "VmRSS"), before+(peak-before)/4
@@ -146,6 +167,45 @@ func pour(t *testing.T, ln net.Listener) {
 	})
 }
 
+// drown accepts connections of which nothing is read.
+func drown(t *testing.T, ln net.Listener) {
+	var accepting sync.WaitGroup
+	accepting.Go(func() { // until the listener is closed
+		var conns []net.Conn
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				break
+			}
+			conns = append(conns, c)
+		}
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		accepting.Wait()
+	})
+}
+
+// stuff sends on each connection what it takes, until all have taken what they do for a
+// moment.
+func stuff(fds []int) {
+	b := make([]byte, hoarded/16)
+	for full := 0; full < 3; time.Sleep(100 * time.Millisecond) {
+		full++
+		for _, fd := range fds {
+			for {
+				if n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); n <= 0 || err != nil {
+					break
+				}
+				full = 0
+			}
+		}
+	}
+}
+
 // manyFiles lets this process and the program open as many files as they may.
 func manyFiles(t *testing.T) {
 	t.Helper()
@@ -178,7 +238,7 @@ func (n netns) connect(t *testing.T) (fd int) {
 }
 
 // connectAll opens as many as can be had.
-func (n netns) connectAll(t *testing.T, count int) (fds []int) {
+func (n netns) connectAll(t *testing.T, count, port int) (fds []int) {
 	t.Helper()
 	const threads = 8
 	var mu sync.Mutex
@@ -187,7 +247,7 @@ func (n netns) connectAll(t *testing.T, count int) (fds []int) {
 		all.Go(func() {
 			n.do(t, func() error {
 				for range count/threads + min(1, max(0, count%threads-i)) {
-					fd, err := connectTo(srv4, 80)
+					fd, err := connectTo(srv4, port)
 					if err != nil {
 						continue // counted by its absence
 					}
@@ -205,13 +265,27 @@ func (n netns) connectAll(t *testing.T, count int) (fds []int) {
 
 // connectTo connects within ten seconds.
 func connectTo(host string, port int) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, err
 	}
-	to := &unix.SockaddrInet4{Port: port, Addr: [4]byte(net.ParseIP(host).To4())}
-	err = cmp.Or(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 10}), unix.Connect(fd, to))
-	if err != nil {
+	err = unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte(net.ParseIP(host).To4())})
+	if err == unix.EINPROGRESS || err == unix.EINTR {
+		n := 0
+		for err = unix.EINTR; err == unix.EINTR; {
+			n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 10_000)
+		}
+		if err == nil && n == 0 {
+			err = unix.ETIMEDOUT
+		}
+	}
+	if err == nil {
+		var code int
+		if code, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); code != 0 {
+			err = unix.Errno(code)
+		}
+	}
+	if err = cmp.Or(err, unix.SetNonblock(fd, false)); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
@@ -227,6 +301,9 @@ func readAll(t *testing.T, fd int) {
 	}
 	for got := 0; got < hoarded; {
 		n, err := unix.Read(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
 		if n <= 0 || err != nil {
 			t.Fatalf("%d bytes of %d: %d, %v", got, hoarded, n, err)
 		}

@@ -339,3 +339,43 @@ func TestStopped(t *testing.T) {
 	}
 	program.stop(t)
 }
+
+// TestWorkersReload: SIGHUP reaches all workers.
+func TestWorkersReload(t *testing.T) {
+	w := newWorld(t)
+	name := file(t, "t.yaml", "proxy: direct://\n")
+	program := w.start(t, "-config", name, "-workers", "2")
+	for strings.Count(program.said(), "msg=serving") < 2 {
+		<-program.more
+	}
+	if err := os.WriteFile(name, []byte("proxy: reject://\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for strings.Count(program.said(), "is reloaded") < 2 {
+		<-program.more
+	}
+	for range 4 {
+		if out, err := w.client(t, "curl", "-sS", "-o", "/dev/null", "--max-time", "10", "http://"+srv4+"/body"); err == nil {
+			t.Errorf("a flow that is to be rejected: %s", out)
+		}
+	}
+	program.stop(t)
+}
+
+// TestSniff: the name in a client's first bytes chooses the way.
+func TestSniff(t *testing.T) {
+	w := newWorld(t)
+	name := file(t, "t.yaml", "loglevel: debug\nsniff: [80]\nrules:\n- {domain: [bad.example], outbound: reject}\n")
+	program := w.start(t, "-config", name)
+	for host, good := range map[string]bool{"good.example": true, "bad.example": false} {
+		out, err := w.client(t, "curl", "-sS", "-o", "/dev/null", "--max-time", "10", "-H", "Host: "+host, "http://"+srv4+"/body")
+		if (err == nil) != good {
+			t.Errorf("%s: %v, %s", host, err, out)
+		}
+		program.await(t, "name="+host)
+	}
+	program.stop(t)
+}

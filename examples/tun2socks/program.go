@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -23,6 +22,8 @@ import (
 	"l3extract/examples/tun2socks/internal/config"
 	"l3extract/examples/tun2socks/internal/logs"
 	"l3extract/examples/tun2socks/internal/status"
+	"l3extract/examples/tun2socks/internal/systemd"
+	"l3extract/examples/tun2socks/internal/ways"
 	"l3extract/l3conn/tun"
 	"l3extract/stack"
 )
@@ -51,8 +52,9 @@ type program struct {
 
 	mu      sync.Mutex // a leaf
 	current *config.Config
-	ways    *ways
+	ways    *ways.Ways
 	pinned  map[stack.FlowID]bool
+	sniffed map[ends]string // names in the first bytes of flows that live
 
 	retired  []func()             // what a reload has put out of use; run's goroutine only
 	leftOver []*proxyurl.Outbound // likewise, until the end
@@ -60,7 +62,7 @@ type program struct {
 
 // newProgram judges what config cannot, and starts nothing but the checks of failovers.
 func newProgram(in *config.Invocation, args []string, stderr io.Writer) (*program, error) {
-	p := &program{in: in, args: args, stderr: stderr, started: time.Now(), current: in.Config, pinned: make(map[stack.FlowID]bool)}
+	p := &program{in: in, args: args, stderr: stderr, started: time.Now(), current: in.Config, pinned: make(map[stack.FlowID]bool), sniffed: make(map[ends]string)}
 	out := stderr
 	if in.Status && in.Queue == 0 {
 		p.screen = new(status.Log)
@@ -68,7 +70,7 @@ func newProgram(in *config.Invocation, args []string, stderr io.Writer) (*progra
 	}
 	p.log = logs.New(out, in.LogLevel)
 	var err error
-	p.ways, err = newWays(in.Config, nil, p.log.Logger)
+	p.ways, err = ways.New(in.Config, nil, p.log.Logger, in.Check)
 	if err != nil {
 		p.log.Close()
 	}
@@ -77,7 +79,7 @@ func newProgram(in *config.Invocation, args []string, stderr io.Writer) (*progra
 
 // close gives back what newProgram has made.
 func (p *program) close() {
-	p.ways.close()
+	p.ways.Close()
 	for _, o := range p.leftOver {
 		_ = o.Close() // its flows have ended
 	}
@@ -132,8 +134,8 @@ func (p *program) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) 
 	if p.dns != nil {
 		onEnd(p.dns.Close)
 	}
-	if p.router, err = router.New(p.ways.withDNS(p.dns)); err != nil {
-		return routerError(err)
+	if p.router, err = router.New(p.ways.WithDNS(p.dns)); err != nil {
+		return ways.RouterError(err)
 	}
 	memory := newTrimmer(int64(c.Memory))
 	onEnd(func() error { memory.stop(); return nil })
@@ -170,12 +172,12 @@ func (p *program) run(ctx context.Context, listener net.Listener, stdin io.Reade
 	if p.pool != nil && p.current.DNS.FakeIPFile != "" {
 		beside.Go(func() error { p.saveNames(forever); return nil })
 	}
-	beside.Go(func() error { p.notifyWatchdog(forever); return nil })
+	beside.Go(func() error { systemd.Watchdog(forever, p.log.Logger, p.well); return nil })
 	if p.in.Status {
 		beside.Go(func() error { defer stop(); return p.show(forever, viewer, stdin, stdout) })
 	}
 	p.log.Info("serving", "device", p.device.Name(), "mtu", p.stack.MTU(), "proxy", p.current.Proxy, "version", version())
-	p.notify(ready)
+	systemd.Notify(p.log.Logger, systemd.Ready)
 	p.wait(ctx)
 	err := flows.Wait()
 	cancel()
@@ -196,7 +198,7 @@ func (p *program) wait(ctx context.Context) {
 		case <-p.stack.Done():
 			return
 		case <-ctx.Done():
-			p.notify(stopping)
+			systemd.Notify(p.log.Logger, systemd.Stopping)
 			p.drain()
 			return
 		case <-reload:
@@ -205,34 +207,8 @@ func (p *program) wait(ctx context.Context) {
 	}
 }
 
-// pin keeps the name of a fake address as long as there is a flow to it.
-func (p *program) pin(f stack.Flow) {
-	if p.pool == nil || !f.Destination.IsValid() || !p.pool.Pin(f.Destination.Addr()) {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pinned[f.ID] = true
-}
-
-func (p *program) unpin(f stack.Flow) {
-	if p.pool == nil {
-		return
-	}
-	p.mu.Lock()
-	was := p.pinned[f.ID]
-	delete(p.pinned, f.ID)
-	p.mu.Unlock()
-	if was {
-		p.pool.Unpin(f.Destination.Addr())
-	}
-}
-
-// nameOf returns the name by which a client has asked for where its flow goes.
-func (p *program) nameOf(src, dst netip.AddrPort) string {
-	if p.dns == nil || !dst.IsValid() {
-		return ""
-	}
-	name, _, _ := p.dns.NameOf(src.Addr(), dst.Addr())
-	return name
+// well returns if no lock is held for ever: it takes those that everything needs.
+func (p *program) well() {
+	p.stack.Stats()
+	p.server.Stats()
 }

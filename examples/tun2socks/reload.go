@@ -7,6 +7,8 @@ import (
 	"l3extract/adapters/dns"
 	"l3extract/adapters/forward"
 	"l3extract/examples/tun2socks/internal/config"
+	"l3extract/examples/tun2socks/internal/systemd"
+	"l3extract/examples/tun2socks/internal/ways"
 	"l3extract/stack"
 )
 
@@ -20,8 +22,8 @@ func (p *program) config() *config.Config {
 // reload puts what the file says now in force: outbounds, rules, DNS servers, limits and the
 // log's level. If anything is wrong with it, all stays as it is, and one line says so.
 func (p *program) reload() {
-	p.notify(reloading())
-	defer p.notify(ready)
+	systemd.Notify(p.log.Logger, systemd.Reloading())
+	defer systemd.Notify(p.log.Logger, systemd.Ready)
 	if err := p.tryReload(); err != nil {
 		p.log.Error("the configuration is not reloaded, the old one stays", "err", err)
 		return
@@ -35,26 +37,26 @@ func (p *program) tryReload() error {
 		return err
 	}
 	old := p.ways
-	next, err := newWays(in.Config, old, p.log.Logger)
+	next, err := ways.New(in.Config, old, p.log.Logger, false)
 	if err != nil {
 		return in.Locate(err)
 	}
-	if (next.upstream == nil) != (p.dns == nil) {
-		_ = next.closeBut(old) // none is next's alone and has a flow
+	if (next.Upstream == nil) != (p.dns == nil) {
+		_ = next.CloseBut(old) // none is next's alone and has a flow
 		return fmt.Errorf("dns.servers: whether DNS is served can be changed by a restart only")
 	}
 	if err := p.limit(&in.Limits); err != nil {
-		_ = next.closeBut(old)
+		_ = next.CloseBut(old)
 		return err
 	}
-	if err := p.router.Reload(next.withDNS(p.dns)); err != nil {
-		_ = next.closeBut(old)
-		return routerError(err)
+	if err := p.router.Reload(next.WithDNS(p.dns)); err != nil {
+		_ = next.CloseBut(old)
+		return ways.RouterError(err)
 	}
 	if p.dns != nil {
-		if err := p.dns.Reload(next.upstream, next.dnsRules); err != nil {
-			_ = p.router.Reload(old.withDNS(p.dns)) // which it took before
-			_ = next.closeBut(old)
+		if err := p.dns.Reload(next.Upstream, next.DNSRules); err != nil {
+			_ = p.router.Reload(old.WithDNS(p.dns)) // which it took before
+			_ = next.CloseBut(old)
 			return err
 		}
 	}
@@ -70,11 +72,11 @@ func (p *program) tryReload() error {
 }
 
 // retire closes what was put out of use, when nobody waits for an answer of it any more.
-func (p *program) retire(old, next *ways) {
+func (p *program) retire(old, next *ways.Ways) {
 	done := make(chan struct{})
 	end := func() {
 		defer close(done)
-		left := old.closeBut(next)
+		left := old.CloseBut(next)
 		p.mu.Lock()
 		p.leftOver = append(p.leftOver, left...)
 		p.mu.Unlock()

@@ -20,7 +20,7 @@ func TestAutoRoute(t *testing.T) {
 	w.there.ip(t, "addr add 203.0.113.1/24 dev wan1", "link set wan1 up", "addr add "+srv4+"/32 dev lo")
 	w.here.ip(t, "route add default via 203.0.113.1")
 	state := t.TempDir()
-	config := file(t, "t.yaml", "routes: {auto-route: true, state-dir: "+state+"}\n")
+	config := file(t, "t.yaml", "interface: auto\nroutes: {auto-route: true, state-dir: "+state+"}\n")
 	var ln net.Listener
 	w.there.do(t, func() (err error) {
 		ln, err = net.Listen("tcp", srv4+":8080")

@@ -45,7 +45,7 @@ func forwardsAndDrains(t *testing.T, workers int) {
 		t.Skip("needs curl")
 	}
 	here, there := newNetNS(t), newNetNS(t)
-	here.ip(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo")
+	here.ip(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo nodad")
 	body := bytes.Repeat([]byte("0123456789abcde\n"), 4<<20/16)
 	want := fmt.Sprintf("%x", sha256.Sum256(body))
 	half, release := make(chan struct{}), make(chan struct{})

@@ -15,6 +15,7 @@ import (
 	"l3extract/adapters/privdrop"
 	"l3extract/examples/tun2socks/internal/config"
 	"l3extract/examples/tun2socks/internal/hooks"
+	"l3extract/examples/tun2socks/internal/ways"
 	"l3extract/l3conn"
 	"l3extract/l3conn/pcap"
 	"l3extract/l3conn/tun"
@@ -76,19 +77,17 @@ func (p *program) capture() (l3conn.Conn, func() error, error) {
 // lead looks up what is needed by name, and leads the host's traffic into the interface.
 func (p *program) lead(ctx context.Context) (err error) {
 	c := p.in.Config
-	if p.in.Queue == 0 || len(p.ways.byURL) > 0 {
-		late, cancel := context.WithTimeout(ctx, prepareTime)
-		defer cancel()
-		if err := p.ways.prepare(late); err != nil { // a later look may do better
-			p.log.Warn("not all names of proxies and DNS servers can be resolved yet", "err", err)
-		}
+	late, cancel := context.WithTimeout(ctx, prepareTime)
+	defer cancel()
+	if err := p.ways.Prepare(late); err != nil { // a later look may do better
+		p.log.Warn("not all names of proxies and DNS servers can be resolved yet", "err", err)
 	}
 	if c.Interface == "auto" {
 		p.watch, err = netwatch.New(&netwatch.Config{Skip: []string{p.device.Name()}, Changed: p.moved})
 		if err != nil {
 			return fmt.Errorf("interface auto: %w", err)
 		}
-		p.ways.direct.InterfaceOf = p.watch.Interface
+		p.ways.Watch.Store(p.watch)
 	}
 	if !c.Routes.Auto || p.in.Queue > 0 {
 		return nil
@@ -141,8 +140,8 @@ func (p *program) moved(_, now netwatch.Defaults) {
 func routesOf(c *config.Config, device string) *autoroute.Config {
 	r := &c.Routes
 	a := &autoroute.Config{
-		Device: device, Addrs: prefixes(r.Addresses), Mark: uint32(c.Mark), Table: r.Table, Priority: r.Priority,
-		Include: prefixes(r.Include), Exclude: prefixes(r.Exclude), NoLAN: r.NoLAN, Inbound: r.Inbound, Strict: r.Strict,
+		Device: device, Addrs: ways.Prefixes(r.Addresses), Mark: uint32(c.Mark), Table: r.Table, Priority: r.Priority,
+		Include: ways.Prefixes(r.Include), Exclude: ways.Prefixes(r.Exclude), NoLAN: r.NoLAN, Inbound: r.Inbound, Strict: r.Strict,
 		StateDir: r.StateDir,
 	}
 	for _, d := range r.DNS {
@@ -171,7 +170,7 @@ func (p *program) drop() error {
 		return nil
 	}
 	var keep []privdrop.Capability
-	if p.ways.direct.Mark != 0 || p.routes != nil {
+	if p.ways.Direct.Mark != 0 || p.routes != nil {
 		keep = append(keep, privdrop.NetAdmin)
 	}
 	if err := privdrop.Drop(&privdrop.Config{User: c.User, Keep: keep}); err != nil {
@@ -200,7 +199,7 @@ func (p *program) stackConfig(memory *trimmer) *stack.Config {
 		memory.closed(f)
 		p.causes.Closed(f)
 		p.logFlow(f)
-		p.unpin(f)
+		p.forget(f)
 	}
 	return s
 }
@@ -209,8 +208,8 @@ func (p *program) stackConfig(memory *trimmer) *stack.Config {
 func (p *program) newServer() *forward.Server {
 	c := p.in.Config
 	server := &forward.Server{
-		Dialer: p.ways.direct, Logger: p.log.Logger,
-		Route: p.router.Route, RouteNeverWaits: true, Sniff: p.router.Sniff,
+		Dialer: p.ways.Direct, Logger: p.log.Logger,
+		Route: p.route, RouteNeverWaits: true, Sniff: p.router.Sniff,
 		DialTimeout: time.Duration(c.DialTimeout), IdleTimeout: time.Duration(c.IdleTimeout),
 	}
 	server.SetLimits(dialLimits(&c.Limits))

@@ -43,9 +43,9 @@ func (p *program) extra() map[string]any {
 	p.mu.Lock()
 	w := p.ways
 	p.mu.Unlock()
-	for _, f := range w.failovers {
+	for name, f := range w.Failovers {
 		for _, h := range f.Health() {
-			all["failover_"+h.Name] = struct {
+			all["failover_"+name+"_"+h.Name] = struct {
 				Used, Down                               bool
 				Checks, ChecksFailed, Dials, DialsFailed uint64
 			}{h.Used, h.Down, h.Checks, h.ChecksFailed, h.Dials, h.DialsFailed}

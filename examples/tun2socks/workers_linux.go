@@ -19,6 +19,7 @@ import (
 	"l3extract/adapters/autoroute"
 	"l3extract/examples/tun2socks/internal/config"
 	"l3extract/examples/tun2socks/internal/hooks"
+	"l3extract/examples/tun2socks/internal/systemd"
 	"l3extract/l3conn/tun"
 )
 
@@ -73,7 +74,7 @@ func (p *program) serveWorkers(ctx context.Context, log io.Writer) (err error) {
 		}
 		defer func() { err = errors.Join(err, p.routes.Close()) }()
 	}
-	p.notify(ready)
+	systemd.Notify(p.log.Logger, systemd.Ready)
 	reload, ignore := reloads()
 	defer ignore()
 	beside := make(chan struct{})
@@ -91,7 +92,7 @@ func (p *program) serveWorkers(ctx context.Context, log io.Writer) (err error) {
 	err = g.Wait()
 	cancel()
 	<-beside
-	p.notify(stopping)
+	systemd.Notify(p.log.Logger, systemd.Stopping)
 	return err
 }
 

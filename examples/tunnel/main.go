@@ -14,6 +14,14 @@ import (
 
 func main() { attach.Main(run) }
 
+const usage = `tunnel [-websocket]                               a demo of both ends
+tunnel keys DIR                                   makes the keys that both ends need
+tunnel exit  -keys DIR -listen ADDRESS            takes packets and dials out
+tunnel entry -keys DIR -connect ADDRESS -get URL  fetches through it
+tunnel entry -keys DIR -connect ADDRESS -tun NAME sends what this host routes into a TUN
+
+`
+
 // options are what the flags say.
 type options struct {
 	keys      string
@@ -79,6 +87,7 @@ func parse(role string, args []string, stdout io.Writer) (*options, error) {
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			flags.SetOutput(stdout)
+			fmt.Fprint(stdout, usage)
 			flags.PrintDefaults()
 		}
 		return nil, err

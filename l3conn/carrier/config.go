@@ -73,6 +73,7 @@ func (s State) String() string {
 
 // Change is one change of the state.
 type Change struct {
+	// State is the one from At on.
 	State State
 	// At is when it happened.
 	At time.Time

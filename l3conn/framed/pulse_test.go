@@ -32,7 +32,8 @@ func TestKeepalive(t *testing.T) {
 		a := mustNew(t, x, Config{Keepalive: 10 * time.Second})
 		b := mustNew(t, y, Config{Keepalive: 10 * time.Second, PeerTimeout: 25 * time.Second})
 		ra, rb := reads(a), reads(b)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + time.Second) // a moment between two keepalives
+		synctest.Wait()
 		for _, c := range []*Conn{a, b} {
 			if s := c.Stats(); s.KeepalivesOut < 359 || s.KeepalivesIn < 359 || s.KeepalivesOut > 361 {
 				t.Errorf("%+v in an hour", s)

@@ -29,7 +29,7 @@ var streams = []struct {
 		x, y := tcpPair(t)
 		return bare{x}, bare{y}
 	}},
-	{"bytes", func(t testing.TB) (a, b io.ReadWriteCloser) { // one byte at a time
+	{"crumbs", func(t testing.TB) (a, b io.ReadWriteCloser) { // which cut every frame
 		x, y := tcpPair(t)
 		return crumbs{x}, crumbs{y}
 	}},
@@ -38,10 +38,10 @@ var streams = []struct {
 // bare hides deadlines.
 type bare struct{ io.ReadWriteCloser }
 
-// crumbs reads single bytes.
+// crumbs reads a few bytes at a time.
 type crumbs struct{ net.Conn }
 
-func (c crumbs) Read(b []byte) (int, error) { return c.Conn.Read(b[:1]) }
+func (c crumbs) Read(b []byte) (int, error) { return c.Conn.Read(b[:min(len(b), 37)]) }
 
 func tcpPair(t testing.TB) (a, b net.Conn) {
 	t.Helper()

@@ -119,12 +119,11 @@ func (r *repeats) close() {
 }
 
 func flush(count int, r slog.Record, via slog.Handler) {
-	switch count {
-	case 0:
+	if count == 0 {
 		return
-	default:
+	}
+	if count > 1 {
 		r.AddAttrs(slog.Int("repeated", count))
-	case 1:
 	}
 	_ = via.Handle(context.Background(), r) // as slog itself does
 }

@@ -101,7 +101,8 @@ func TestNoPasswords(t *testing.T) {
 	defer l.Close()
 	const raw = "socks5://joe:sesame@h:1"
 	u, _ := url.Parse(raw)
-	_, err := url.Parse("socks5://joe:sesame@h:port")
+	wrong := strings.Replace(raw, ":1", ":port", 1)
+	_, err := url.Parse(wrong)
 	l.Info("x", "a", raw, "b", u, "c", err, "d", config.URL(raw), "e", config.Secret("sesame"), "f", fmt.Errorf("x: %w", err), "g", 5*time.Second)
 	l.Info("message with " + raw)
 	l.With("h", raw).WithGroup("g").Debug("x", slog.Group("in", "i", raw))

@@ -1,4 +1,4 @@
-package main
+package argv
 
 import (
 	"os"
@@ -8,10 +8,10 @@ import (
 	"l3extract/examples/tun2socks/internal/config"
 )
 
-// hideArgs returns the arguments of the program, and overwrites the credentials of URLs in
+// Hide returns the arguments of the program, and overwrites the credentials of URLs in
 // those that the system shows to everybody (ps, /proc/PID/cmdline). Until that was done they
 // could be seen; a file or a variable of the environment never is.
-func hideArgs() []string {
+func Hide() []string {
 	args := make([]string, 0, len(os.Args))
 	for _, a := range os.Args[1:] {
 		args = append(args, strings.Clone(a))

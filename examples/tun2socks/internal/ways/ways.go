@@ -1,4 +1,6 @@
-package main
+// Package ways owns the ways out of tun2socks: the outbounds that a configuration names, its
+// rules for a router, and the upstreams of its DNS server.
+package ways
 
 import (
 	"cmp"
@@ -12,48 +14,56 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"l3extract/adapters/autoroute"
 	"l3extract/adapters/direct"
 	"l3extract/adapters/dns"
+	"l3extract/adapters/netwatch"
 	"l3extract/adapters/proxyurl"
 	"l3extract/adapters/router"
 	"l3extract/examples/tun2socks/internal/config"
 )
 
-// ways are the ways out that a configuration names: the outbounds, and what the router and
-// the DNS server are to be told of them. They are made anew by each reload, of outbounds
-// that stay as they are where their URL does.
-type ways struct {
-	direct *direct.Dialer
+// Ways are what the router and the DNS server of one configuration are to be told. They are
+// made anew by each reload, of outbounds that stay as they are where their URL does.
+type Ways struct {
+	Direct *direct.Dialer // opens all sockets of the program
 	byURL  map[string]*proxyurl.Outbound
 	named  map[string]router.Outbound
 	router router.Config
 
-	upstream dns.Upstream // nil: DNS is not served
-	dnsRules []dns.Rule
+	Upstream dns.Upstream // nil: DNS is not served
+	DNSRules []dns.Rule
 
-	failovers []*router.Failover
+	Failovers map[string]*router.Failover // by name
 	log       *slog.Logger
+	trial     bool // for -check: nothing shall be dialled
+
+	Watch *atomic.Pointer[netwatch.Monitor] // of -interface auto, from when there is one
 }
 
 // The names of outbounds that need no definition.
 const (
-	wayDirect = "direct"
-	wayReject = "reject"
-	wayProxy  = "proxy" // of a URL in config.Config.Proxy
-	wayDNS    = "dns"   // the DNS server, which has its own rule before all others
+	Direct = "direct"
+	Reject = "reject"
+	Proxy  = "proxy" // of a URL in config.Config.Proxy
+	DNS    = "dns"   // the DNS server, which has its own rule before all others
 )
 
-// newWays makes the ways of c. What an old one has already is taken from there. Nothing is
-// dialled but by the checks of failovers, which begin.
-func newWays(c *config.Config, old *ways, log *slog.Logger) (*ways, error) {
-	w := &ways{byURL: make(map[string]*proxyurl.Outbound), named: make(map[string]router.Outbound), log: log}
+// New makes the ways of c. What an old one has already is taken from there. Nothing is
+// dialled but by the checks of failovers, which begin, unless it is a trial.
+func New(c *config.Config, old *Ways, log *slog.Logger, trial bool) (*Ways, error) {
+	w := &Ways{
+		byURL: make(map[string]*proxyurl.Outbound), named: make(map[string]router.Outbound),
+		Failovers: make(map[string]*router.Failover), log: log, trial: trial,
+	}
 	if old != nil {
-		w.direct = old.direct
+		w.Direct, w.Watch = old.Direct, old.Watch
 	} else {
-		w.direct = newDirect(c)
+		w.Watch = new(atomic.Pointer[netwatch.Monitor])
+		w.Direct = newDirect(c, w.Watch)
 	}
 	err := w.outbounds(c, old)
 	if err == nil {
@@ -63,27 +73,34 @@ func newWays(c *config.Config, old *ways, log *slog.Logger) (*ways, error) {
 		err = w.resolvers(c)
 	}
 	if err != nil {
-		_ = w.closeBut(old) // none is ours alone and has a flow
+		_ = w.CloseBut(old) // none is ours alone and has a flow
 		return nil, err
 	}
 	return w, nil
 }
 
 // newDirect makes what all sockets of the program are opened by.
-func newDirect(c *config.Config) *direct.Dialer {
+func newDirect(c *config.Config, watch *atomic.Pointer[netwatch.Monitor]) *direct.Dialer {
 	d := &direct.Dialer{Mark: uint32(c.Mark)}
 	if c.Routes.Auto {
 		d.Mark = cmp.Or(d.Mark, autoroute.DefaultMark)
 	}
-	if c.Interface != "auto" {
-		d.Interface = c.Interface
+	if d.Interface = c.Interface; c.Interface == "auto" {
+		d.Interface = ""
+		d.InterfaceOf = func(network string) (string, error) {
+			if m := watch.Load(); m != nil {
+				return m.Interface(network)
+			}
+			return "", nil // as routes say, while they are still the host's own
+		}
 	}
 	// Names of proxies and of what goes directly are asked over the same marked sockets, and
 	// of the servers that the host had before we changed anything.
 	before := hostServers(c)
+	var turn atomic.Uint32
 	d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if len(before) > 0 {
-			address = before[time.Now().Nanosecond()/1000%len(before)].String()
+			address = before[int(turn.Add(1)-1)%len(before)].String()
 		}
 		plain := &direct.Dialer{Mark: d.Mark, Interface: d.Interface, InterfaceOf: d.InterfaceOf}
 		return plain.DialContext(ctx, network, address)
@@ -99,12 +116,12 @@ func hostServers(c *config.Config) []netip.AddrPort {
 	return dns.ResolvConf("/etc/resolv.conf")
 }
 
-func (w *ways) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	return w.direct.Resolver.LookupNetIP(ctx, network, host)
+func (w *Ways) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return w.Direct.Resolver.LookupNetIP(ctx, network, host)
 }
 
 // outbounds makes those that c names.
-func (w *ways) outbounds(c *config.Config, old *ways) error {
+func (w *Ways) outbounds(c *config.Config, old *Ways) error {
 	add := func(field, name, raw string) error {
 		o := w.byURL[raw]
 		if o == nil && old != nil {
@@ -112,7 +129,7 @@ func (w *ways) outbounds(c *config.Config, old *ways) error {
 		}
 		if o == nil {
 			var err error
-			if o, err = proxyurl.Parse(raw, proxyurl.Base{Dialer: w.direct, PacketListener: w.direct, Lookup: w.lookup}); err != nil {
+			if o, err = proxyurl.Parse(raw, proxyurl.Base{Dialer: w.Direct, PacketListener: w.Direct, Lookup: w.lookup}); err != nil {
 				return &config.Error{Field: field, Why: err.Error()}
 			}
 		}
@@ -120,7 +137,7 @@ func (w *ways) outbounds(c *config.Config, old *ways) error {
 		w.named[name] = router.Outbound{Name: name, Dialer: o.Dialer, PacketListener: o.PacketListener}
 		return nil
 	}
-	for _, builtIn := range []string{wayDirect, wayReject} {
+	for _, builtIn := range []string{Direct, Reject} {
 		if err := add("", builtIn, builtIn+"://"); err != nil {
 			return err
 		}
@@ -138,7 +155,7 @@ func (w *ways) outbounds(c *config.Config, old *ways) error {
 		}
 	}
 	if c.Proxy.Scheme() != "" {
-		if err := add("proxy", wayProxy, c.Proxy.Reveal()); err != nil {
+		if err := add("proxy", Proxy, c.Proxy.Reveal()); err != nil {
 			return err
 		}
 	}
@@ -146,17 +163,21 @@ func (w *ways) outbounds(c *config.Config, old *ways) error {
 		if o.URL != "" {
 			continue
 		}
+		if w.trial {
+			w.named[o.Name] = router.Outbound{Name: o.Name, Dialer: w.Direct}
+			continue
+		}
 		f, err := router.NewFailover(w.failover(&o))
 		if err != nil {
 			return &config.Error{Field: fmt.Sprintf("outbounds[%d].failover", i), Why: err.Error()}
 		}
-		w.failovers = append(w.failovers, f)
+		w.Failovers[o.Name] = f
 		w.named[o.Name] = router.Outbound{Name: o.Name, Dialer: f}
 	}
 	return nil
 }
 
-func (w *ways) failover(o *config.Outbound) *router.FailoverConfig {
+func (w *Ways) failover(o *config.Outbound) *router.FailoverConfig {
 	f := &router.FailoverConfig{
 		Name: o.Name, Probe: o.CheckAddress, Interval: time.Duration(o.CheckInterval), Logger: w.log,
 	}
@@ -180,10 +201,10 @@ func withCredentials(o *config.Outbound) (string, error) {
 }
 
 // rules makes the configuration of the router.
-func (w *ways) rules(c *config.Config) error {
+func (w *Ways) rules(c *config.Config) error {
 	def := c.Proxy.Reveal()
 	if c.Proxy.Scheme() != "" {
-		def = wayProxy
+		def = Proxy
 	}
 	w.router = router.Config{Default: def}
 	for _, name := range slices.Sorted(maps.Keys(w.named)) {
@@ -197,20 +218,20 @@ func (w *ways) rules(c *config.Config) error {
 		if r.Network != "" {
 			rule.Networks = []string{r.Network}
 		}
-		rule.Sources, rule.Destinations = prefixes(r.From), prefixes(r.To)
+		rule.Sources, rule.Destinations = Prefixes(r.From), Prefixes(r.To)
 		for _, p := range r.Ports {
 			rule.Ports = append(rule.Ports, router.PortRange(p))
 		}
 		w.router.Rules = append(w.router.Rules, rule)
 	}
 	if _, err := router.New(&w.router); err != nil {
-		return routerError(err)
+		return RouterError(err)
 	}
 	return nil
 }
 
-// routerError calls the fields as the configuration does.
-func routerError(err error) error {
+// RouterError calls the fields as the configuration does.
+func RouterError(err error) error {
 	var e *router.ConfigError
 	if !errors.As(err, &e) {
 		return err
@@ -220,28 +241,29 @@ func routerError(err error) error {
 	return &config.Error{Field: field, Value: e.Value, Why: e.Why}
 }
 
-func prefixes(list []config.Prefix) (all []netip.Prefix) {
+// Prefixes returns the networks as others want them.
+func Prefixes(list []config.Prefix) (all []netip.Prefix) {
 	for _, p := range list {
 		all = append(all, p.Prefix)
 	}
 	return all
 }
 
-// withDNS returns the router's configuration with the DNS server before all rules.
-func (w *ways) withDNS(server *dns.Server) *router.Config {
+// WithDNS returns the router's configuration with the DNS server before all rules.
+func (w *Ways) WithDNS(server *dns.Server) *router.Config {
 	c := w.router
 	if server == nil {
 		return &c
 	}
 	c.Names = server
-	c.Outbounds = append(slices.Clip(c.Outbounds), router.Outbound{Name: wayDNS, Dialer: server, Handler: server, Trusted: true})
-	first := router.Rule{Outbound: wayDNS, Networks: []string{"tcp", "udp"}, Ports: []router.PortRange{router.Port(53)}}
+	c.Outbounds = append(slices.Clip(c.Outbounds), router.Outbound{Name: DNS, Dialer: server, Handler: server, Trusted: true})
+	first := router.Rule{Outbound: DNS, Networks: []string{"tcp", "udp"}, Ports: []router.PortRange{router.Port(53)}}
 	c.Rules = append([]router.Rule{first}, c.Rules...)
 	return &c
 }
 
-// prepare looks up the names of proxies and DNS servers, while names can be asked.
-func (w *ways) prepare(ctx context.Context) error {
+// Prepare looks up the names of proxies and DNS servers, while names can be asked.
+func (w *Ways) Prepare(ctx context.Context) error {
 	var errs []error
 	for raw, o := range w.byURL {
 		if err := o.Resolve(ctx); err != nil {
@@ -254,17 +276,17 @@ func (w *ways) prepare(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close gives back all.
-func (w *ways) close() {
-	for _, o := range w.closeBut(nil) {
+// Close gives back all.
+func (w *Ways) Close() {
+	for _, o := range w.CloseBut(nil) {
 		_ = o.Close() // the flows have ended
 	}
 }
 
-// closeBut gives back what is not also another's. It leaves the outbounds whose flows live on
+// CloseBut gives back what is not also another's. It leaves the outbounds whose flows live on
 // a connection that Close would end, ssh's, and returns them.
-func (w *ways) closeBut(other *ways) (left []*proxyurl.Outbound) {
-	for _, f := range w.failovers {
+func (w *Ways) CloseBut(other *Ways) (left []*proxyurl.Outbound) {
+	for _, f := range w.Failovers {
 		_ = f.Close() // its checks end; nothing else does
 	}
 	for _, u := range w.upstreams() {
@@ -282,11 +304,11 @@ func (w *ways) closeBut(other *ways) (left []*proxyurl.Outbound) {
 	return left
 }
 
-func (w *ways) upstreams() (all []dns.Upstream) {
-	if w.upstream != nil {
-		all = append(all, w.upstream)
+func (w *Ways) upstreams() (all []dns.Upstream) {
+	if w.Upstream != nil {
+		all = append(all, w.Upstream)
 	}
-	for _, r := range w.dnsRules {
+	for _, r := range w.DNSRules {
 		if r.Upstream != nil {
 			all = append(all, r.Upstream)
 		}

@@ -1,0 +1,2 @@
+// Package argv keeps credentials on the command line from those who list processes.
+package argv
