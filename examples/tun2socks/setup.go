@@ -130,9 +130,7 @@ func (p *program) moved(_, now netwatch.Defaults) {
 	p.mu.Lock()
 	w := p.ways
 	p.mu.Unlock()
-	for _, o := range w.byURL {
-		o.EndVia(p.watch.Lost)
-	}
+	w.EndVia(p.watch.Lost)
 	p.log.Warn("the default route has changed", "ipv4", now.V4.Name, "ipv6", now.V6.Name, "flows ended", n)
 }
 
