@@ -153,7 +153,7 @@ type Config struct {
 type Congestion uint8
 
 // The congestion controls. Reno is the default because over the grid of bench/lossgrid
-// neither is ahead: with either loss detection it reaches 0.89 of the best in the mean of the rows, CUBIC
+// neither is ahead: with RACK it reaches 0.89 of the best in the mean of the rows, CUBIC
 // 0.88, and each falls below 0.8 in three of twelve. Reno does on a clean path of 1 ms to
 // a peer without DSACK (0.64) and where 50 ms leave it little time to grow again (0.59,
 // 0.77), CUBIC where 1 % is lost (0.69, 0.73, 0.75). For a long fat path choose CUBIC, but
@@ -272,7 +272,7 @@ func (c *Config) validate() error {
 		{"HopLimit", c.HopLimit, 0, 255},
 		{"TrafficClass", c.TrafficClass, 0, 255},
 		{"Congestion", int(c.Congestion), 0, int(Cubic)},
-		{"Recovery", int(c.Recovery), 0, int(SACK)},
+		{"Recovery", int(c.Recovery), 0, int(RACK)},
 	} {
 		if f.val < f.min || f.val > f.max {
 			return fmt.Errorf("tcp: Config.%s is %d, %s", f.name, f.val, allowed(f.min, f.max))
