@@ -25,5 +25,6 @@
 // serves it. The next Setup takes over what it finds without opening a gap, and
 // Cleanup removes it. Rules and routes carry a protocol number (Protocol), by which
 // they are known; a file holds what cannot be known so: the resolv.conf that was
-// replaced, and reverse-path filters that were loosened.
+// replaced, and reverse-path filters that were loosened. The resolv.conf of ours keeps
+// in comments what it has replaced, as that file is lost when the host crashes.
 package autoroute

@@ -51,6 +51,7 @@ func inHost(t *testing.T) bool {
 // cable joins the process's own namespace, which is here, with a gateway to everywhere.
 func cable(t *testing.T, here *netns) (gateway *netns) {
 	gateway = newNetns(t)
+	here.noDAD()
 	here.ip("link add lan0 type veth peer name lan0 netns " + gateway.path())
 	gateway.ip("addr add 192.0.2.1/24 dev lan0", "addr add 2001:db8:1::1/64 dev lan0 nodad", "link set lan0 up",
 		"addr add 198.51.100.1/32 dev lo", "addr add 2001:db8:2::1/128 dev lo nodad")

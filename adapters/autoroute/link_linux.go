@@ -20,12 +20,13 @@ type linkBefore struct {
 	index int
 	mtu   int  // as it was; 0: it is as it was
 	down  bool // it was down
+	no6   bool // IPv6 was switched off
 	added []netip.Prefix
 }
 
 // setLink gives the interface its MTU and addresses and sets it up. What it has done is
 // in before, also when it fails.
-func (k *kernel) setLink(link netlink.Link, c *Config, before *linkBefore) error {
+func (k *kernel) setLink(link netlink.Link, c *Config, before *linkBefore) (err error) {
 	a := link.Attrs()
 	before.index = a.Index
 	if c.MTU != 0 && c.MTU != a.MTU {
@@ -38,7 +39,7 @@ func (k *kernel) setLink(link netlink.Link, c *Config, before *linkBefore) error
 		if mtu := cmp.Or(c.MTU, a.MTU); mtu < 1280 {
 			return fmt.Errorf("its MTU %d is below 1280, which IPv6 in Config.Addrs needs", mtu)
 		}
-		if err := k.allowIPv6(a.Name); err != nil {
+		if before.no6, err = k.allowIPv6(a.Name); err != nil {
 			return err
 		}
 	}
@@ -79,6 +80,9 @@ func (k *kernel) undoLink(b linkBefore) error {
 			errs = append(errs, fmt.Errorf("remove address %v: %w", p, err))
 		}
 	}
+	if b.no6 {
+		errs = append(errs, os.WriteFile(noIPv6(link.Attrs().Name), []byte("1"), 0))
+	}
 	if b.down {
 		errs = append(errs, k.h.LinkSetDown(link))
 	}
@@ -88,9 +92,9 @@ func (k *kernel) undoLink(b linkBefore) error {
 	return join(errs...)
 }
 
-// usable bounds the wait for the kernel's own work on an address, which takes
-// milliseconds where the machine is busy.
-const usable = 5 * time.Second
+// usable bounds the wait for the kernel's own work on an address. It takes milliseconds,
+// and seconds where many make and remove interfaces at once: it needs the lock of all.
+const usable = 30 * time.Second
 
 // awaitIPv6 waits until the host takes packets to its new IPv6 addresses: the kernel
 // inserts the route that makes it do so from a work queue.
@@ -112,20 +116,23 @@ func (k *kernel) awaitIPv6(addrs []netip.Prefix) error {
 	return nil
 }
 
-// allowIPv6 switches IPv6 on for the interface: containers often start with it off.
-func (k *kernel) allowIPv6(name string) error {
-	path := "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6"
-	b, err := os.ReadFile(path)
+// noIPv6 is the switch that keeps IPv6 from an interface.
+func noIPv6(name string) string { return "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6" }
+
+// allowIPv6 switches IPv6 on for the interface, and tells whether it was off: containers
+// often start so.
+func (k *kernel) allowIPv6(name string) (wasOff bool, err error) {
+	b, err := os.ReadFile(noIPv6(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("/proc/sys is not mounted, or of another namespace")
+		return false, errors.New("/proc/sys is not mounted, or of another namespace")
 	case err != nil:
-		return err
+		return false, err
 	case strings.TrimSpace(string(b)) == "0":
-		return nil
+		return false, nil
 	}
-	if err := os.WriteFile(path, []byte("0"), 0); err != nil {
-		return fmt.Errorf("IPv6 is switched off for it: %w", err)
+	if err := os.WriteFile(noIPv6(name), []byte("0"), 0); err != nil {
+		return false, fmt.Errorf("IPv6 is switched off for it: %w", err)
 	}
-	return nil
+	return true, nil
 }

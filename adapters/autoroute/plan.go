@@ -83,7 +83,9 @@ func (c *Config) family(v6 bool) []rule {
 	}
 	end := c.Priority + atEnd
 	rules := []rule{
-		at(atEnd, rule{action: nop}), // first: a jump to nowhere does nothing
+		// First: a jump to nowhere does nothing. Whom it matches does not matter, but the
+		// kernel's list, as we get it, tells it from a refusal of all by nothing else.
+		at(atEnd, rule{action: nop, mark: c.Mark}),
 		at(atMark, rule{action: jump, target: end, mark: c.Mark}),
 	}
 	for _, u := range c.ExcludeUIDs {

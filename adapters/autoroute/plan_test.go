@@ -56,38 +56,38 @@ func TestRules(t *testing.T) {
 		"default": {
 			Config{},
 			[]string{mark, "2 proto 17 port 53 table 27700", "2 proto 17 port 853 table 27700", "2 proto 6 port 53 table 27700",
-				"2 proto 6 port 853 table 27700", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 nop"},
+				"2 proto 6 port 853 table 27700", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 mark 0x6c33 nop"},
 			[]string{mark, "2 proto 17 port 53 table 27700", "2 proto 17 port 853 table 27700", "2 proto 6 port 53 table 27700",
-				"2 proto 6 port 853 table 27700", "5 table 254 but 3", "9 table 27699", "15 nop"},
+				"2 proto 6 port 853 table 27700", "5 table 254 but 3", "9 table 27699", "15 mark 0x6c33 nop"},
 		},
 		"strict, and no more": {
 			Config{Strict: true, NoDNS: true, NoLAN: true},
-			[]string{mark, "9 table 27699", "10 refuse", "15 nop"},
-			[]string{mark, "9 table 27699", "10 refuse", "15 nop"},
+			[]string{mark, "9 table 27699", "10 refuse", "15 mark 0x6c33 nop"},
+			[]string{mark, "9 table 27699", "10 refuse", "15 mark 0x6c33 nop"},
 		},
 		"IPv4 only": {
 			Config{Addrs: prefixes("10.0.0.1/32"), NoDNS: true},
-			[]string{mark, "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 nop"},
-			[]string{mark, "5 table 254 but 3", "9 table 27699", "10 refuse", "15 nop"},
+			[]string{mark, "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 mark 0x6c33 nop"},
+			[]string{mark, "5 table 254 but 3", "9 table 27699", "10 refuse", "15 mark 0x6c33 nop"},
 		},
 		"users": {
 			Config{IncludeUIDs: []UIDRange{{1, 2}, {4, 4}}, ExcludeUIDs: []UIDRange{{2, 2}}, NoDNS: true, Strict: true},
 			[]string{mark, "1 local uid 2 end", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 local uid 1-2 table 27699", "9 local uid 4 table 27699",
-				"10 local uid 1-2 refuse", "10 local uid 4 refuse", "15 nop"},
+				"10 local uid 1-2 refuse", "10 local uid 4 refuse", "15 mark 0x6c33 nop"},
 			nil,
 		},
 		"destinations": { // the table refuses what is included
 			Config{Include: prefixes("10.1.0.0/16", "2001:db8::/32"), Exclude: prefixes("10.1.2.3/24", "2001:db8:1::/48"), NoDNS: true, Strict: true},
-			[]string{mark, "4 to 10.1.2.0/24 end", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 nop"},
-			[]string{mark, "4 to 2001:db8:1::/48 end", "5 table 254 but 3", "9 table 27699", "15 nop"},
+			[]string{mark, "4 to 10.1.2.0/24 end", "5 table 254 but 7", "5 to 224.0.0.0/4 end", "5 to 255.255.255.255/32 end", "9 table 27699", "15 mark 0x6c33 nop"},
+			[]string{mark, "4 to 2001:db8:1::/48 end", "5 table 254 but 3", "9 table 27699", "15 mark 0x6c33 nop"},
 		},
 		"inbound": {
 			Config{Inbound: true, NoDNS: true, NoLAN: true, Strict: true},
 			[]string{mark, "6 from 0.0.0.0/32 local proto 6 table 27699", "6 from 172.19.83.1/32 local proto 6 table 27699",
 				"7 from 0.0.0.0/32 local proto 6 refuse", "7 from 172.19.83.1/32 local proto 6 refuse",
-				"8 local proto 6 end", "9 table 27699", "10 refuse", "15 nop"},
+				"8 local proto 6 end", "9 table 27699", "10 refuse", "15 mark 0x6c33 nop"},
 			[]string{mark, "6 from fd6c:3365:7874::1/128 local proto 6 table 27699", "7 from fd6c:3365:7874::1/128 local proto 6 refuse",
-				"8 from ::/1 local proto 6 end", "8 from 8000::/1 local proto 6 end", "9 table 27699", "10 refuse", "15 nop"},
+				"8 from ::/1 local proto 6 end", "8 from 8000::/1 local proto 6 end", "9 table 27699", "10 refuse", "15 mark 0x6c33 nop"},
 		},
 	} {
 		c := tc.cfg.withDefaults()
@@ -108,10 +108,10 @@ func TestRulesOrder(t *testing.T) {
 	}).withDefaults()
 	there, marked := make(map[rule]bool), make(map[bool]bool)
 	for _, r := range c.rules() {
-		if r.action == jump && !there[rule{v6: r.v6, priority: r.target, action: nop}] {
+		if r.action == jump && !there[rule{v6: r.v6, priority: r.target, action: nop, mark: c.Mark}] {
 			t.Errorf("%v jumps to what is not there yet", r)
 		}
-		if r.mark != 0 {
+		if r.mark != 0 && r.action == jump {
 			marked[r.v6] = true
 		}
 		if r.action == lookup && r.table != tableMain && !marked[r.v6] {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,15 +22,14 @@ type resolvBackup struct {
 	Mode    fs.FileMode `json:"mode"`
 	UID     int         `json:"uid"`
 	GID     int         `json:"gid"`
-	Ours    []byte      `json:"ours"` // what took its place
+	Ours    []byte      `json:"ours"`  // what took its place
+	State   string      `json:"state"` // the file of the instance's state
 }
 
-// header is the first line of ours.
-const header = "# Written by l3extract's autoroute, which puts back what was here.\n"
-
-// backUpResolv reads the file and says what is to take its place.
-func backUpResolv(path string, servers []netip.Addr) (*resolvBackup, error) {
-	b := &resolvBackup{Path: path, Mode: 0o644}
+// backUpResolv reads the file and says what is to take its place. State is the file of
+// the instance that does this.
+func backUpResolv(path string, servers []netip.Addr, state string) (*resolvBackup, error) {
+	b := &resolvBackup{Path: path, Mode: 0o644, State: state}
 	fi, err := os.Lstat(path)
 	if err == nil {
 		b.Existed = true
@@ -50,23 +48,8 @@ func backUpResolv(path string, servers []netip.Addr) (*resolvBackup, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a link to nowhere is a link
 		return nil, err
 	}
-	b.Ours = ownResolv(b.Content, servers)
-	return b, nil
-}
-
-// ownResolv is what a resolv.conf(5) says, but for its servers.
-func ownResolv(was []byte, servers []netip.Addr) []byte {
-	var out strings.Builder
-	out.WriteString(header)
-	for _, a := range servers {
-		fmt.Fprintln(&out, "nameserver", a)
-	}
-	for line := range strings.Lines(string(was)) {
-		if f := strings.Fields(line); len(f) > 1 && (f[0] == "search" || f[0] == "domain" || f[0] == "options") {
-			fmt.Fprintln(&out, strings.Join(f, " "))
-		}
-	}
-	return []byte(out.String())
+	b.Ours, err = b.ownResolv(servers)
+	return b, err
 }
 
 // replace puts ours in the place of the file. What it returns is open for writing, for

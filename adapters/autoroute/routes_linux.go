@@ -36,7 +36,9 @@ func keyOf(n netlink.Route) routeKey {
 func (k *kernel) ourRoutes() (ours []netlink.Route, err error) {
 	for _, family := range k.families() {
 		filter := &netlink.Route{Protocol: Protocol, Table: unix.RT_TABLE_UNSPEC}
-		some, err := k.h.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		some, err := again(func() ([]netlink.Route, error) {
+			return k.h.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}

@@ -88,8 +88,8 @@ func ruleOf(n netlink.Rule) rule {
 	return r
 }
 
-// key is what of a rule the kernel tells. Two that differ in nothing else have another
-// priority.
+// key is what of a rule the library tells. A nop has a mark, and a refusal has none, so
+// no two rules that differ have the same.
 func (r rule) key() rule {
 	if r.action == unreachable {
 		r.action = nop
@@ -116,10 +116,21 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(a, bits)
 }
 
+// again repeats a dump that somebody else's change came in the middle of, which may have
+// left something out. A host with a routing daemon changes much, but pauses in between.
+func again[T any](dump func() (T, error)) (all T, err error) {
+	for range 100 {
+		if all, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 // ourRules lists the rules of this package.
 func (k *kernel) ourRules() (ours []netlink.Rule, err error) {
 	for _, family := range k.families() {
-		all, err := k.h.RuleList(family)
+		all, err := again(func() ([]netlink.Rule, error) { return k.h.RuleList(family) })
 		if err != nil {
 			return nil, fmt.Errorf("list rules: %w", err)
 		}

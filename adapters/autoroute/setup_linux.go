@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -79,6 +80,9 @@ func setup(cfg *Config) (_ *Routes, err error) {
 	if err := undoFiles(left, nil); err != nil {
 		return nil, err
 	}
+	if err := recoverResolv(c.ResolvConf, file.f.Name()); err != nil && (len(c.DNS) > 0 || !errors.Is(err, errBusy)) {
+		return nil, fmt.Errorf("Config.ResolvConf: %w", err)
+	}
 	if err := r.apply(link); err != nil {
 		// What refused traffic before goes on to do so.
 		return nil, join(err, r.undo(c.Strict && len(before) > 0))
@@ -95,7 +99,7 @@ func (r *Routes) apply(link netlink.Link) (err error) {
 	}
 	if len(c.DNS) > 0 {
 		if r.resolved = usesResolved(c.ResolvConf); !r.resolved {
-			if r.saved.Resolv, err = backUpResolv(c.ResolvConf, c.DNS); err != nil {
+			if r.saved.Resolv, err = backUpResolv(c.ResolvConf, c.DNS, r.state.f.Name()); err != nil {
 				return fmt.Errorf("Config.ResolvConf: %w", err)
 			}
 		}
@@ -215,7 +219,17 @@ func cleanup(cfg *Config) error {
 		return err
 	}
 	defer file.close()
-	err = join(undoFiles(left, nil), k.clearRules(), k.clearRoutes(false))
+	if name, err := k.rival(0); err != nil || name != "" {
+		if err == nil {
+			err = fmt.Errorf("device %s: %w", name, errBusy)
+		}
+		return fmt.Errorf("autoroute: %w", err)
+	}
+	kept := recoverResolv(c.ResolvConf, file.f.Name())
+	if errors.Is(kept, errBusy) { // it is not ours to put back
+		kept = nil
+	}
+	err = join(undoFiles(left, nil), kept, k.clearRules(), k.clearRoutes(false))
 	if err != nil {
 		return fmt.Errorf("autoroute: %w%s", err, hint(err))
 	}
@@ -237,9 +251,12 @@ func join(errs ...error) error {
 	return all
 }
 
-// hint says what permission is missing.
+// hint says what permission is missing. A file that may not be written, such as a
+// resolv.conf that somebody has made immutable, is another matter.
 func hint(err error) string {
-	if errors.Is(err, unix.EPERM) {
+	var of *fs.PathError
+	file := errors.As(err, &of) && !strings.HasPrefix(of.Path, "/proc/") || errors.As(err, new(*os.LinkError))
+	if errors.Is(err, unix.EPERM) && !file {
 		return " (needs CAP_NET_ADMIN in this network namespace)"
 	}
 	return ""

@@ -22,13 +22,15 @@ type cache struct {
 type cached struct {
 	key    key
 	answer *answer
-	retry  time.Time // until then it is given although it is stale: the upstream has just failed
+	retry  time.Time // until then it is given although it is stale: the upstream has failed or is slow
 }
 
-// What an entry takes beside its answer, about.
+// What an entry takes beside its answer and its name, about.
 const cachedOverhead = 300
 
-// staleRetry is how long after a failure the upstream is not asked again for what there
+func (e *cached) size() int { return e.answer.size() + len(e.key.name) + cachedOverhead }
+
+// staleRetry is how long after a failure the upstream is not asked again, nor waited for, for what there
 // is a stale answer for: RFC 8767, 5.
 const staleRetry = 30 * time.Second
 
@@ -63,7 +65,7 @@ func (c *cache) get(k key, now time.Time) (a *answer, fresh bool) {
 
 // put keeps a for its TTL, instead of what there was.
 func (c *cache) put(k key, a *answer) {
-	if c == nil || a.ttl <= 0 || a.size() > c.bytes/8 {
+	if c == nil {
 		return
 	}
 	c.mu.Lock()
@@ -71,21 +73,25 @@ func (c *cache) put(k key, a *answer) {
 	if at := c.byKey[k]; at != nil {
 		c.remove(at)
 	}
-	c.byKey[k] = c.recent.PushFront(&cached{key: k, answer: a})
-	c.held += a.size() + cachedOverhead
+	e := &cached{key: k, answer: a}
+	if a.ttl <= 0 || e.size() > c.bytes/8 {
+		return
+	}
+	c.byKey[k] = c.recent.PushFront(e)
+	c.held += e.size()
 	for len(c.byKey) > c.entries || c.held > c.bytes {
 		c.remove(c.recent.Back())
 	}
 }
 
-// failed has the stale answer for k given for a while without asking again.
-func (c *cache) failed(k key, now time.Time) {
+// late has the stale answer a for k given for a while without asking for it.
+func (c *cache) late(k key, a *answer, now time.Time) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := c.byKey[k]; at != nil {
+	if at := c.byKey[k]; at != nil && at.Value.(*cached).answer == a { // else there is a newer one
 		at.Value.(*cached).retry = now.Add(staleRetry)
 	}
 }
@@ -93,7 +99,7 @@ func (c *cache) failed(k key, now time.Time) {
 func (c *cache) remove(at *list.Element) {
 	e := c.recent.Remove(at).(*cached)
 	delete(c.byKey, e.key)
-	c.held -= e.answer.size() + cachedOverhead
+	c.held -= e.size()
 }
 
 // clear forgets everything.

@@ -27,7 +27,8 @@ type Config struct {
 	// answered, but for names that Rules exempt. Default: nil, real answers only.
 	Fake *fakeip.Pool
 
-	// FakeTTL is the TTL of these answers, below the pool's Hold. Default: 10 s.
+	// FakeTTL is the TTL of these answers, which has to be below the pool's Hold. Default:
+	// 10 s.
 	FakeTTL time.Duration
 
 	// NoIPv4 and NoIPv6 answer A or AAAA with no data, and take the address hints of
@@ -154,6 +155,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("dns: MaxUDPSize is %d, and %d to %d is possible", c.MaxUDPSize, dns.MinMsgSize, dns.MaxMsgSize)
 	case c.FakeTTL < time.Second:
 		return c, fmt.Errorf("dns: FakeTTL is %v, and at least 1s is needed", c.FakeTTL)
+	case c.Fake != nil && c.Fake.Hold() >= 0 && c.FakeTTL >= c.Fake.Hold():
+		return c, fmt.Errorf("dns: FakeTTL is %v, and less than the %v that Fake holds a name is needed", c.FakeTTL, c.Fake.Hold())
 	case c.MaxTTL < time.Second:
 		return c, fmt.Errorf("dns: MaxTTL is %v, and at least 1s is needed", c.MaxTTL)
 	case c.MaxNegativeTTL < 0:

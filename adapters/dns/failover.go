@@ -115,9 +115,15 @@ func (h *health) note(u Upstream, err error) {
 	defer h.mu.Unlock()
 	if err == nil {
 		delete(h.bad, u)
-	} else {
-		h.bad[u] = time.Now().Add(shunned)
+		return
 	}
+	now := time.Now()
+	for other, until := range h.bad { // one that has gone meanwhile is not asked again
+		if !now.Before(until) {
+			delete(h.bad, other)
+		}
+	}
+	h.bad[u] = now.Add(shunned)
 }
 
 func (h *health) forget(u Upstream) {

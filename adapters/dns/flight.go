@@ -24,12 +24,15 @@ func (f *flights) join(k key, w waiter) (first bool) {
 	return !asked
 }
 
-// take returns those that wait for k by now. The question stays asked.
+// take returns those that wait for k by now. The question stays asked if it is: the
+// timer that takes may come when the flight has ended.
 func (f *flights) take(k key) []waiter {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	waiting := f.byKey[k]
-	f.byKey[k] = nil
+	waiting, asked := f.byKey[k]
+	if asked {
+		f.byKey[k] = nil
+	}
 	return waiting
 }
 

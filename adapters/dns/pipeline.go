@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -22,7 +23,7 @@ type pipeline struct {
 	conn  net.Conn
 	load  int // queries in it; guarded by the owner's lock
 
-	writing sync.Mutex // held over one Write
+	writing chan struct{} // has room for who is in Write
 
 	mu      sync.Mutex
 	asked   map[uint16]*asked
@@ -37,7 +38,7 @@ type asked struct {
 }
 
 func newPipeline(u *streams, c net.Conn) *pipeline {
-	return &pipeline{owner: u, conn: c, asked: make(map[uint16]*asked)}
+	return &pipeline{owner: u, conn: c, writing: make(chan struct{}, 1), asked: make(map[uint16]*asked)}
 }
 
 // exchange asks query, for which take has made a place.
@@ -107,13 +108,17 @@ func (p *pipeline) leave(a *asked, id uint16) {
 func (p *pipeline) write(ctx context.Context, query []byte) error {
 	b := binary.BigEndian.AppendUint16(make([]byte, 0, prefixSize+len(query)), uint16(len(query)))
 	b = append(b, query...)
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	until, _ := ctx.Deadline()
-	_ = p.conn.SetWriteDeadline(until)
+	select {
+	case p.writing <- struct{}{}:
+		defer func() { <-p.writing }()
+	case <-ctx.Done():
+		return ended(ctx, p.owner.target)
+	}
+	over := context.AfterFunc(ctx, func() { p.fail(ended(ctx, p.owner.target)) }) // half a message may be out
+	defer over()
 	if _, err := p.conn.Write(b); err != nil {
-		p.fail(err) // half a message may be out
-		return err
+		p.fail(err)
+		return p.cause()
 	}
 	return nil
 }
@@ -177,7 +182,9 @@ func (p *pipeline) fail(err error) {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	p.err = &net.OpError{Op: "exchange", Net: "tcp", Addr: p.conn.RemoteAddr(), Err: err}
+	if p.err = err; !errors.As(err, new(*net.OpError)) {
+		p.err = &net.OpError{Op: "exchange", Net: "tcp", Addr: p.conn.RemoteAddr(), Err: err}
+	}
 	for _, a := range p.asked {
 		close(a.response)
 	}

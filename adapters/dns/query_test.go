@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"l3extract/adapters/fakeip"
 	"l3extract/adapters/outbound"
 )
 
@@ -20,6 +21,7 @@ func TestNewRefuses(t *testing.T) {
 		{Config{MaxUDPSize: 511}, "MaxUDPSize"},
 		{Config{MaxUDPSize: 65536}, "MaxUDPSize"},
 		{Config{FakeTTL: 1}, "FakeTTL"},
+		{Config{FakeTTL: fakeip.DefaultHold, Fake: newPool(t, nil)}, "FakeTTL"},
 		{Config{MaxTTL: -1}, "MaxTTL"},
 		{Config{MaxNegativeTTL: -1}, "MaxNegativeTTL"},
 		{Config{Stale: -1}, "Stale"},

@@ -100,10 +100,17 @@ func (s *Server) fly(q *query) {
 	}
 	stale, _ := s.cache.get(q.key, time.Now())
 	if stale != nil {
+		done := make(chan struct{})
 		early := time.AfterFunc(staleAfter, func() {
+			defer close(done)
+			s.cache.late(q.key, stale, time.Now()) // nor do those wait who come now
 			s.giveStale(s.flights.take(q.key), stale)
 		})
-		defer early.Stop()
+		defer func() {
+			if !early.Stop() {
+				<-done // Close awaits this goroutine, and nobody that one
+			}
+		}()
 	}
 	s.stats.asked.Add(1)
 	a, err := s.fetch(ctx, q)
@@ -114,7 +121,7 @@ func (s *Server) fly(q *query) {
 	}
 	s.failed(q, err)
 	if stale != nil {
-		s.cache.failed(q.key, time.Now())
+		s.cache.late(q.key, stale, time.Now())
 		s.giveStale(s.flights.end(q.key), stale)
 		return
 	}

@@ -265,6 +265,7 @@ func TestStale(t *testing.T) {
 		time.Sleep(staleRetry)
 		down, slow = false, 5*time.Second
 		expect(dns.RcodeSuccess, 30, 1, staleAfter) // the client does not wait for it
+		expect(dns.RcodeSuccess, 30, 0, 0)          // nor one that comes meanwhile
 		time.Sleep(slow)
 		expect(dns.RcodeSuccess, 59, 0, 0) // but it came, 1.8 s ago
 		time.Sleep(2 * time.Hour)
@@ -272,6 +273,27 @@ func TestStale(t *testing.T) {
 		expect(dns.RcodeServerFailure, 0, 1, 0)
 		if st := s.Stats(); st.Stale != 2 {
 			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// TestNoOlderAnswer: what the upstream says last holds, also if that may not be kept.
+func TestNoOlderAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		record, down := "www.example. 60 IN A 192.0.2.1", false
+		s := newServer(t, &Config{Stale: time.Hour, Upstream: &stub{answer: func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
+			if down {
+				return nil, errors.New("down")
+			}
+			return inZone(q, []string{record}), nil
+		}}})
+		ask(t, s, alice, question("www.example", dns.TypeA))
+		time.Sleep(time.Minute)
+		record = "www.example. 0 IN A 192.0.2.2"
+		ask(t, s, alice, question("www.example", dns.TypeA))
+		down = true
+		if a := ask(t, s, alice, question("www.example", dns.TypeA)); a.Rcode != dns.RcodeServerFailure {
+			t.Errorf("got\n%v", a)
 		}
 	})
 }

@@ -56,12 +56,14 @@ func (t *target) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dns: the upstream's name %s: %w", t.host, err)
 	}
-	for i, a := range addrs {
-		addrs[i] = a.Unmap()
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.addrs = addrs
+	if len(t.addrs) > 0 { // another lookup was faster, and its addresses are in use
+		return nil
+	}
+	for _, a := range addrs {
+		t.addrs = append(t.addrs, a.Unmap())
+	}
 	return nil
 }
 

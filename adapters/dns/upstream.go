@@ -111,7 +111,7 @@ func ParseUpstream(raw string, options *Options) (Upstream, error) {
 	if raw == "system" {
 		return System(nil, options), nil
 	}
-	bad := func(why string) (Upstream, error) { return nil, fmt.Errorf("dns: upstream %q: %s", raw, why) }
+	bad := func(why string) (Upstream, error) { return nil, fmt.Errorf("dns: upstream %q: %s", hidden(raw), why) }
 	if !strings.Contains(raw, "://") {
 		if a, err := netip.ParseAddr(raw); err == nil {
 			raw = netip.AddrPortFrom(a, 53).String()
@@ -150,6 +150,19 @@ func ParseUpstream(raw string, options *Options) (Upstream, error) {
 		return newStreams(t, t.tlsConfig(o.TLS)), nil
 	}
 	return newHTTPS(t, o, u.Path), nil
+}
+
+// hidden is raw without what may be a password.
+func hidden(raw string) string {
+	at := strings.LastIndex(raw, "@")
+	if at < 0 {
+		return raw
+	}
+	scheme, _, ok := strings.Cut(raw[:at], "://")
+	if !ok {
+		return "***" + raw[at:]
+	}
+	return scheme + "://***" + raw[at:]
 }
 
 func isAddr(s string) bool {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -46,7 +47,15 @@ func newHTTPS(t *target, o *Options, path string) *https {
 	u := &https{target: t, url: (&url.URL{Scheme: "https", Host: t.String(), Path: path}).String()}
 	u.transport = &http.Transport{
 		// No Proxy: how the server is reached is the Dialer's matter, not the environment's.
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return t.dial(ctx) },
+		// The context has no end, because the request that a connection is opened for may be
+		// over before it is open: without one of ours a server that is silent then would
+		// hold all of MaxConnsPerHost for ever.
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			ctx, cancel := o.within(ctx)
+			defer cancel()
+			return t.dial(ctx)
+		},
+		TLSHandshakeTimeout:    max(o.Timeout, 0),
 		TLSClientConfig:        t.tlsConfig(o.TLS),
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
@@ -96,8 +105,10 @@ func (u *https) Exchange(ctx context.Context, query []byte) (response []byte, er
 		if ctx.Err() != nil {
 			return nil, ended(ctx, u.target)
 		}
-		var op *net.OpError
-		if errors.As(err, &op) {
+		var late interface{ Timeout() bool }
+		if errors.As(err, &late) && late.Timeout() { // the Transport's own, of a handshake
+			err = os.ErrDeadlineExceeded
+		} else if errors.As(err, new(*net.OpError)) {
 			return nil, err
 		}
 		return nil, &net.OpError{Op: "exchange", Net: "https", Addr: name(u.target.String()), Err: err}

@@ -142,6 +142,9 @@ func (u *streams) connect(ctx context.Context) (*pipeline, error) {
 		t := tls.Client(c, u.tls)
 		if err := t.HandshakeContext(ctx); err != nil {
 			_ = c.Close()
+			if ctx.Err() != nil {
+				return nil, ended(ctx, u.target)
+			}
 			return nil, &net.OpError{Op: "dial", Net: "tls", Addr: c.RemoteAddr(), Err: err}
 		}
 		c = t

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -122,15 +123,23 @@ func (u *packets) exchange(ctx context.Context, query []byte) ([]byte, error) {
 	return response, err
 }
 
+// udpBuffers hold the largest datagram, of which a response is mostly a hundredth.
+var udpBuffers = sync.Pool{New: func() any { return new([dns.MaxMsgSize]byte) }}
+
 // over asks query over s. A socket is clean if nothing else can come on it.
 func (u *packets) over(ctx context.Context, s *socket, query []byte) (response []byte, clean bool, err error) {
-	enough := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
+	enough := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) }) // and s is dropped
 	defer enough()
 	clean = true
-	b := make([]byte, dns.MaxMsgSize)
+	buf := udpBuffers.Get().(*[dns.MaxMsgSize]byte)
+	defer udpBuffers.Put(buf)
+	b := buf[:]
 	began := time.Now()
 	for try := 0; ; try++ {
 		if err := s.send(query); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = u.timedOut(s, cause)
+			}
 			return nil, false, err
 		}
 		var until time.Time
@@ -147,7 +156,7 @@ func (u *packets) over(ctx context.Context, s *socket, query []byte) (response [
 			n, from, err := s.ReadFrom(b)
 			switch {
 			case err == nil && fromPeer(from, s.peer) && responds(b[:n], query) == nil:
-				return b[:n:n], clean && enough(), nil
+				return bytes.Clone(b[:n]), clean && enough(), nil
 			case err == nil:
 				clean = false
 				u.stats.ignored.Add(1)

@@ -26,18 +26,21 @@
 //     may connect to one without asking again;
 //   - nor is one that is pinned. Pin is for flows: call it when one to the address
 //     opens, and Unpin when it has ended, as [l3extract/stack.Trace] tells it. Without
-//     that a flow keeps its way, but the address can get another name while it lives;
-//   - whoever holds more than an eighth of a full pool pays for new names with its
-//     own, so a client that invents names takes no other's.
+//     that a flow keeps its way, but the address can get another name while it lives. One
+//     of datagrams opens with its first destination, so later ones have Hold alone;
+//   - an eighth of the pool is kept for sources that hold no more than that, and who
+//     holds more pays for new names with its own when the rest is full. So a client
+//     that invents names takes no other's, and does not leave others without.
 //
 // If there is nothing that may be forgotten Assign returns ErrExhausted.
 //
 // # On disk
 //
 // Save and Load keep the map over a restart, by choice: it is a list of what was
-// visited. Save writes a file that only its owner may read, beside the old one, and
-// renames it. A file that is damaged, or of another version or other prefixes, is
-// refused as a whole, and the pool stays as it is.
+// visited. What was assigned after the last Save stands for no name then. Save writes a
+// file that only its owner may read, beside the old one, and renames it. A file that is
+// damaged, or of another version or other prefixes, is refused as a whole, and the pool
+// stays as it is.
 //
 // # Defaults
 //

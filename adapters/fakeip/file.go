@@ -62,7 +62,7 @@ func (p *Pool) Save(path string) (err error) {
 
 // Load takes in the names of a file that Save wrote, with their addresses, before the
 // pool has any. A file that does not exist is no error. After any other error, which
-// says in one line what is wrong and where, the pool is empty.
+// says in one line what is wrong and where, the pool is as it was.
 func (p *Pool) Load(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -134,8 +134,9 @@ func (p *Pool) decode(r io.Reader) error {
 			o = &owner{key: rec.owner}
 		}
 		p.use(p.add(o, rec.name, rec.place), now)
-		p.next = rec.place%p.span + 1
 	}
+	// The next place stays a random one: those behind the last were given out after the
+	// file was written, if a crash came between, and clients remember.
 	return nil
 }
 

@@ -36,12 +36,12 @@ func (p *Pool) addrs(place uint32) (v4, v6 netip.Addr) {
 
 // room makes sure that one more name of o has a place, and forgets another's for it.
 func (p *Pool) room(o *owner, now time.Duration) bool {
-	if len(p.byName) < p.size {
-		return true
+	free, oldest := p.size-len(p.byName), p.recent.Back()
+	if share := p.size / 8; o.names > share {
+		free, oldest = free-share, o.recent.Back()
 	}
-	oldest := p.recent.Back()
-	if o.names > p.size/8 {
-		oldest = o.recent.Back()
+	if free > 0 {
+		return true
 	}
 	if oldest == nil {
 		return false

@@ -20,7 +20,7 @@ type Config struct {
 	V4, V6 netip.Prefix
 
 	// Size is how many names the pool holds, at most half of what the smaller prefix
-	// has. A name costs some 300 bytes. Default: 65536, or that half.
+	// has; one source alone has seven eighths of it. A name costs some 300 bytes. Default: 65536, or that half.
 	Size int
 
 	// Reserved are addresses of the prefixes that are somebody's: those of the TUN
@@ -147,6 +147,10 @@ func New(cfg *Config) (*Pool, error) {
 
 // Prefixes returns where the addresses come from, for routes.
 func (p *Pool) Prefixes() (v4, v6 netip.Prefix) { return p.v4, p.v6 }
+
+// Hold returns for how long a name is kept after its last use whatever comes; negative:
+// no time.
+func (p *Pool) Hold() time.Duration { return p.hold }
 
 // Contains tells whether a is an address of the pool, with a name or without.
 func (p *Pool) Contains(a netip.Addr) bool {

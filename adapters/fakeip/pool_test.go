@@ -159,6 +159,28 @@ func TestForgetsWhatWasUsedLeastRecently(t *testing.T) {
 	}
 }
 
+// TestNobodyIsLeftOut: a client that keeps as many names in use as it can leaves room.
+func TestNobodyIsLeftOut(t *testing.T) {
+	const size = 160
+	p := mustNew(t, &Config{Size: size})
+	take := func(src netip.Addr) (n int) {
+		for ; n < 2*size; n++ {
+			if _, _, err := p.Assign(src, fmt.Sprintf("h%d-%v.example", n, src)); errors.Is(err, ErrExhausted) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	if n := take(alice); n != size*7/8 {
+		t.Errorf("one got %d", n)
+	}
+	if n := take(bob); n != size/8 {
+		t.Errorf("the other got %d", n)
+	}
+}
+
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := mustNew(t, small(time.Minute))
@@ -234,7 +256,7 @@ func TestInventorOfNames(t *testing.T) {
 	if name, ok := p.Name(mine); !ok || name != "bob.example" {
 		t.Errorf("bob's address is %q", name)
 	}
-	if s := p.Stats(); s.Names != 800 {
+	if s := p.Stats(); s.Names != 700 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -143,7 +143,9 @@ func (m *Monitor) follow(ctx context.Context, events <-chan struct{}, failed <-c
 			timer.Reset(min(settle, time.Until(first.Add(4*settle))))
 		case <-timer.C:
 			first = time.Time{}
-			m.look()
+			if !m.look() {
+				timer.Reset(retry)
+			}
 		case err := <-failed:
 			if errors.Is(err, errClosed) {
 				return nil
@@ -155,17 +157,21 @@ func (m *Monitor) follow(ctx context.Context, events <-chan struct{}, failed <-c
 	}
 }
 
+// retry is how long after a look that failed there is another, if no event comes before.
+const retry = time.Second
+
 // look looks again and tells what has changed. What cannot be seen now is left as it
-// was: the next event brings another look.
-func (m *Monitor) look() {
+// was, and it returns false.
+func (m *Monitor) look() bool {
 	now, err := m.src.look()
 	if err != nil {
-		return
+		return false
 	}
 	was := m.view.Swap(now)
 	if m.cfg.Changed != nil && (was.Defaults != now.Defaults || was.loses(now)) {
 		m.cfg.Changed(was.Defaults, now.Defaults)
 	}
+	return true
 }
 
 // loses tells whether there is something in v that is not in now.

@@ -146,6 +146,36 @@ func TestSettle(t *testing.T) {
 	})
 }
 
+// TestLooksAgain: after a look that failed there is another without an event.
+func TestLooksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		changed := make(chan Defaults, 1)
+		m, err := newMonitor(Config{Changed: func(_, now Defaults) { changed <- now }}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- m.Run(t.Context()) }()
+		f.set(viewOf(2, 1), syscall.ENOBUFS)
+		time.Sleep(2 * DefaultSettle)
+		f.mu.Lock()
+		f.err = nil
+		f.mu.Unlock()
+		select {
+		case now := <-changed:
+			if now != viewOf(2, 1).Defaults {
+				t.Error(now)
+			}
+		case <-time.After(time.Minute):
+			t.Error("it does not look again")
+		}
+		if err := errors.Join(m.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestEnds: Close ends Run, and so does a source that fails, which it tells.
 func TestEnds(t *testing.T) {
 	f := newFake()

@@ -155,12 +155,13 @@ func (k *kernel) defaultRoute(family int, up map[int]string, ways map[int]bool) 
 	return best, err
 }
 
-// again repeats a dump that something has changed in the middle of.
+// again repeats a dump that something has changed in the middle of: what it lacks would
+// be taken for lost, and flows ended for it.
 func again[T any](dump func() (T, error)) (v T, err error) {
-	for range 5 {
+	for range 20 {
 		if v, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return v, err
+			break
 		}
 	}
-	return v, nil // there is another event on its way
+	return v, err
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -95,5 +96,21 @@ func followKernel(t *testing.T) {
 	await("", "")
 	if !m.Lost(netip.IPv4Unspecified(), one) || !m.Lost(netip.MustParseAddr("192.0.2.1"), 0) {
 		t.Error("an interface that is gone is not lost")
+	}
+}
+
+// TestInterruptedDump: what a dump lacks that was interrupted is not taken for lost.
+func TestInterruptedDump(t *testing.T) {
+	for _, times := range []int{0, 3, 1000} {
+		n := 0
+		all, err := again(func() (string, error) {
+			if n++; n <= times {
+				return "some", netlink.ErrDumpInterrupted
+			}
+			return "all", nil
+		})
+		if (err == nil) != (all == "all") || (err == nil) != (times < 1000) {
+			t.Errorf("after %d: %s, %v", times, all, err)
+		}
 	}
 }

@@ -5,5 +5,8 @@
 //
 //	err := privdrop.Drop(&privdrop.Config{User: "nobody", Keep: []privdrop.Capability{privdrop.NetAdmin}})
 //
+// Who stays root has lost the capabilities and still owns root's files and settings of
+// the kernel, by which a process can get everything back: name a user.
+//
 // What is open stays open: descriptors, also of files that the user may not open.
 package privdrop

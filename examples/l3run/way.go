@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"l3extract/adapters/direct"
 	"l3extract/adapters/dns"
@@ -79,8 +80,13 @@ func (w *way) openProxy(o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	return w.proxy.Resolve(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), lookUpTime)
+	defer cancel()
+	return w.proxy.Resolve(ctx)
 }
+
+// lookUpTime bounds the lookup of the proxy's name, for which a command has to wait.
+const lookUpTime = 10 * time.Second
 
 // checkWay tells of a -proxy or -dns that cannot be.
 func checkWay(o *options) error {
