@@ -17,7 +17,6 @@ import (
 	"l3extract/l3conn"
 	"l3extract/l3conn/carrier"
 	"l3extract/l3conn/framed"
-	"l3extract/tcp"
 )
 
 var flaps = flag.Duration("flaps", 3*time.Second, "how long TestFlaps lets the carrier come and go")
@@ -158,7 +157,7 @@ func (c *comparer) Write(p []byte) (int, error) {
 func TestBulkThroughCuts(t *testing.T) {
 	line := newFlapping(t)
 	defer line.close()
-	client, server, end, err := stacks(line.near, line.far, Config{TCP: tcp.Config{Recovery: tcp.SACK}})
+	client, server, end, err := stacks(line.near, line.far, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

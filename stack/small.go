@@ -6,8 +6,8 @@ import (
 )
 
 // SmallConfig returns a Config for a process that must not use more than some 40 MiB
-// altogether, as an iOS network extension (50 MiB) or a small router: 10 MiB for all
-// flows and their data, with room for some 200 flows at once and windows for 20 Mbit/s at 100
+// altogether, as an iOS network extension (50 MiB) or a small router: 12 MiB for all
+// buffers, with room for some 200 flows at once and windows for 10 Mbit/s at 100
 // ms each. Set Addrs and what else differs, and give the rest of the process its bounds:
 //
 //	debug.SetMemoryLimit(32 << 20) // the collector works harder instead of growing
@@ -17,14 +17,14 @@ import (
 // holds most gives way first.
 func SmallConfig() *Config {
 	return &Config{
-		MemoryLimit: 10 << 20,
+		MemoryLimit: 12 << 20,
 		TCP: tcp.Config{
 			MaxStreams:       1024,
 			MaxHandshakes:    256,
 			AcceptQueue:      256,
 			WriteBuffer:      4 << 10,
-			MaxReceiveBuffer: 256 << 10,
-			MaxSendBuffer:    256 << 10,
+			MaxReceiveBuffer: 128 << 10,
+			MaxSendBuffer:    128 << 10,
 		},
 		UDP: udp.Config{
 			MaxSockets:      512,

@@ -18,7 +18,7 @@ import (
 const smallChild = "L3EXTRACT_SMALL"
 
 // TestSmallConfig runs two Stacks of the small kind in a process of their own: one is
-// the device, under 150 idle flows and 50 that echo bulk at once, the other plays
+// the device, under 60 idle flows and 20 that echo bulk one after the other, the other plays
 // everybody else. Together they stay within 40 MiB.
 func TestSmallConfig(t *testing.T) {
 	if raceEnabled {
@@ -64,14 +64,14 @@ func TestSmallConfig(t *testing.T) {
 		}
 	})
 	var idle []io.Closer
-	for range 150 {
+	for range 60 {
 		conn, err := c.DialContext(soon(t), "tcp", "198.51.100.7:80")
 		if err != nil {
 			t.Fatal(err)
 		}
 		idle = append(idle, conn)
 	}
-	for i := range 50 {
+	for i := range 20 {
 		clients.Go(func() {
 			if err := echo(c, 1<<20, byte(i)); err != nil {
 				t.Error(err)

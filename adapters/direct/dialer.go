@@ -69,6 +69,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 // ListenPacket is net.ListenConfig.ListenPacket, with errors as DialContext.
 func (d *Dialer) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		outbound.Socket(ctx, c)
 		return d.control(ctx, network, address, c)
 	}}
 	return lc.ListenPacket(ctx, network, address)

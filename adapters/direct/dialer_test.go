@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"l3extract/internal/leak"
+
+	"l3extract/adapters/outbound"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -66,17 +68,21 @@ func TestControlRefuses(t *testing.T) {
 	}
 }
 
-// TestListenPacket: datagrams of both families.
+// TestListenPacket: datagrams of both families, by sockets of which whoever asked is told.
 func TestListenPacket(t *testing.T) {
 	for network, address := range map[string]string{"udp4": "127.0.0.1:0", "udp6": "[::1]:0"} {
 		var d Dialer
-		pc, err := d.ListenPacket(context.Background(), network, address)
+		told := 0
+		pc, err := d.ListenPacket(outbound.WithSocket(context.Background(), func(syscall.RawConn) { told++ }), network, address)
 		if err != nil {
 			if network == "udp6" {
 				t.Logf("no IPv6 here: %v", err)
 				continue
 			}
 			t.Fatal(err)
+		}
+		if told != 1 {
+			t.Errorf("told of %d sockets", told)
 		}
 		if _, err := pc.WriteTo([]byte("x"), pc.LocalAddr()); err != nil {
 			t.Error(err)

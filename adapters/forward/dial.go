@@ -118,7 +118,7 @@ func (n *session) upstream(ctx context.Context, st *tcp.Stream, f outbound.Flow,
 	if err == nil && after {
 		c, err = n.judgeRemote(c)
 	}
-	if err != nil && w.lost.Load() {
+	if err != nil && w.gone.Load() {
 		err = dialLost(err)
 	}
 	n.stats.dialing.Add(-1)
@@ -191,10 +191,14 @@ func (n *session) dialError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", stack.Ended, err)
 	}
-	if errno := unreachable(err); errno != 0 {
-		return fmt.Errorf("%w: %w (%w)", stack.DialFailed, err, errno)
+	cause := stack.DialFailed
+	if errors.Is(err, stack.PathLost) {
+		cause = stack.PathLost
 	}
-	return fmt.Errorf("%w: %w", stack.DialFailed, err)
+	if errno := unreachable(err); errno != 0 {
+		return fmt.Errorf("%w: %w (%w)", cause, err, errno)
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 // unreachable names what a client should be told of an error that is not an

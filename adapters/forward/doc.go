@@ -53,8 +53,9 @@
 // call. A full upstream socket is waited for while the Socket's queue fills. For any
 // other upstream a Socket has two goroutines and a buffer of 64 KiB; the one that sends
 // is there only while there is something to send if RouteNeverWaits. A Handler has
-// neither. If an upstream socket breaks, as when a proxy ends its association, the Socket
-// ends with the cause reset by upstream, and the client's next datagram begins anew.
+// neither. If an upstream socket breaks, as when a proxy ends its association, what went by
+// it gets another; a Socket that has no other left ends with the cause reset by upstream,
+// and the client's next datagram begins anew.
 //
 // A target with a name goes to its outbound as an outbound.Name, which a proxy resolves;
 // a *net.ListenConfig and a direct.Dialer have it resolved here. From which address a

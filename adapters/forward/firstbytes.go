@@ -16,7 +16,7 @@ const sniffTime = 300 * time.Millisecond
 // where it is. It returns the host name in it, "" if there is none.
 func (n *session) firstName(ctx context.Context, st *tcp.Stream) string {
 	n.stats.sniffed.Add(1)
-	_ = st.SetReadDeadline(time.Now().Add(sniffTime)) // fails for one that has ended, as Peek does
+	_ = st.SetReadDeadline(time.Now().Add(n.sniffTime)) // fails for one that has ended, as Peek does
 	defer func() { _ = st.SetReadDeadline(time.Time{}) }()
 	defer context.AfterFunc(ctx, func() { _ = st.SetReadDeadline(time.Unix(1, 0)) })()
 

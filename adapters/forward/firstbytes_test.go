@@ -70,7 +70,11 @@ func testSniff(t *testing.T, atOnce bool, say []string, want string) {
 			return Target{Addr: l.Addr().(*net.TCPAddr).AddrPort(), Trusted: true}, nil
 		},
 	}
-	r := newRig(t, srv, stack.Config{TCP: lazy})
+	r := newIdleRig(t, srv, stack.Config{TCP: lazy})
+	if want != "" {
+		r.work.sniffTime = patience // pieces may be late on a busy machine
+	}
+	r.cancel, r.served = r.serve()
 	c := r.dial("198.51.100.7:443")
 	sent := 0
 	for _, s := range say {
@@ -113,6 +117,47 @@ func testSniff(t *testing.T, atOnce bool, say []string, want string) {
 	}
 	if st := srv.Stats(); st.Sniffed != 1 || st.SniffedNames != wantNames {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestSniffHalfClosed: a client that ends its half while it is looked at is served, and no
+// name is waited for.
+func TestSniffHalfClosed(t *testing.T) {
+	for say, want := range map[string]string{"": "", "GET / HTTP/1.1\r\nHost: http.example\r\nAcc": "http.example", hello(t, "tls.example")[:20]: ""} {
+		eachWay(t, func(t *testing.T) {
+			l := listenLoopback(t)
+			var name atomic.Value
+			r := newIdleRig(t, &Server{
+				Sniff: func(outbound.Flow) bool { return true },
+				Route: func(_ context.Context, f outbound.Flow) (Target, error) {
+					name.Store(f.Name)
+					return Target{Addr: l.Addr().(*net.TCPAddr).AddrPort(), Trusted: true}, nil
+				},
+			}, stack.Config{TCP: lazy})
+			r.work.sniffTime = time.Hour
+			r.cancel, r.served = r.serve()
+			c := r.dial("198.51.100.7:443")
+			if _, err := io.WriteString(c, say); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			up, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer up.Close()
+			_, _ = c.SetDeadline(time.Now().Add(patience)), up.SetDeadline(time.Now().Add(patience))
+			if got, err := io.ReadAll(up); err != nil || string(got) != say || name.Load() != want {
+				t.Errorf("the server got %q, %v, want %q; the name was %q, want %q", got, err, say, name.Load(), want)
+			}
+			_, _ = io.WriteString(up, "answer")
+			_ = up.Close()
+			if got, err := io.ReadAll(c); err != nil || string(got) != "answer" {
+				t.Errorf("the client got %q, %v", got, err)
+			}
+		})
 	}
 }
 

@@ -15,11 +15,10 @@ type Limits struct {
 // any time.
 func (f *Server) SetLimits(l Limits) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.limits = &l
-	serving := f.serving
-	f.mu.Unlock()
-	for _, n := range serving {
-		n.dials.table.SetConfig(f.dialLimits())
+	for _, n := range f.serving {
+		n.dials.table.SetConfig(f.dialLimitsLocked())
 	}
 }
 
@@ -27,6 +26,10 @@ func (f *Server) SetLimits(l Limits) {
 func (f *Server) dialLimits() limit.Config {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.dialLimitsLocked()
+}
+
+func (f *Server) dialLimitsLocked() limit.Config {
 	l := Limits{f.MaxDials, f.MaxDialsPerSource, f.MaxDialsPerDestination}
 	if f.limits != nil {
 		l = *f.limits

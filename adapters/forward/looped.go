@@ -31,7 +31,7 @@ func (n *session) cameBack(src, dst netip.AddrPort) bool {
 func (n *session) looped(network string, src, dst netip.AddrPort) {
 	n.stats.looped.Add(1)
 	now := time.Now().UnixNano()
-	if last := n.loopTold.Load(); last != 0 && now-last < int64(loopSilence) || !n.loopTold.CompareAndSwap(n.loopTold.Load(), now) {
+	if last := n.loopTold.Load(); last != 0 && now-last < int64(loopSilence) || !n.loopTold.CompareAndSwap(last, now) {
 		return
 	}
 	n.log.Warn("a loop: what is dialled here comes back through the tunnel; "+

@@ -20,7 +20,8 @@ import (
 
 // TestNamedTargets: a datagram to a name goes to the proxy as such, and what answers it,
 // from wherever, has the address that stands for the name. Two names of one port need two
-// sockets to be told apart; there are so many and no more.
+// sockets to be told apart; there are so many and no more, and the one that was used least
+// recently makes room.
 func TestNamedTargets(t *testing.T) {
 	eachRoute(t, func(t *testing.T, atOnce bool) {
 		p := new(relayServer)
@@ -65,10 +66,17 @@ func TestNamedTargets(t *testing.T) {
 			k.say("more", fmt.Sprintf("198.18.1.%d:443", i))
 			p.conn(t, 2+i).got(t, "more", "more.example:443")
 		}
+		k.say("5", "198.18.0.1:443") // by the first socket, so that the second is the oldest
+		p.conn(t, 0).got(t, "5", "one.example:443")
 		k.say("too many", fmt.Sprintf("198.18.1.%d:443", maxOutlets-1))
-		wait(t, "a datagram to be lost", func() bool { st := r.fwd.Stats(); return st.DatagramsLost == 1 && st.DatagramsOver == 1 })
-		if p.opened() != maxOutlets {
-			t.Errorf("%d sockets were opened, want %d", p.opened(), maxOutlets)
+		p.conn(t, maxOutlets).got(t, "too many", "more.example:443")
+		<-p.conn(t, 1).closed
+		k.say("6", "198.18.0.1:443")
+		p.conn(t, 0).got(t, "6", "one.example:443")
+		k.say("7", "198.18.0.2:443") // which went by what was closed
+		p.conn(t, maxOutlets+1).got(t, "7", "two.example:443")
+		if st := r.fwd.Stats(); st.OutletsOver != 2 || st.DatagramsLost != 0 || st.Sockets != 1 {
+			t.Errorf("%+v", st)
 		}
 	})
 }

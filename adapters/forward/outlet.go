@@ -3,6 +3,7 @@ package forward
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -13,9 +14,13 @@ import (
 type outlet struct {
 	key   outletKey
 	named []*way // at most one for each port, whose targets have names; under the socket's mu
+	used  uint64 // the socket's turns when it was last used, but for what it is used for now
+
+	carriers carriers // what it depends on, if it is not of this host itself
 
 	port localPort   // of a kernel's socket; 0: not listed
 	gone atomic.Bool // closed, while the Socket lives on
+	dead atomic.Bool // no longer among the socket's living
 
 	conn net.PacketConn  // closed if up is there
 	up   *upstream       // what took its place; nil on most systems
@@ -37,12 +42,12 @@ type outletKey struct {
 	six bool           // for targets of IPv6
 }
 
-func newOutlet(pc net.PacketConn) *outlet {
-	o := &outlet{conn: pc}
+// use makes pc what o sends by.
+func (o *outlet) use(pc net.PacketConn) {
+	o.conn = pc
 	o.ap, _ = pc.(addrPortConn)
 	o.raw = rawConn(pc)
 	o.prepare()
-	return o
 }
 
 // send sends b to the address to, with so many hops; 0 is the system's default, and
@@ -60,6 +65,16 @@ func (o *outlet) send(b []byte, to netip.AddrPort, hops uint8) error {
 		_, err = o.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	}
 	return err
+}
+
+// name notes that w goes by o, and forgets the oldest of too many. The caller holds the
+// socket's mu.
+func (o *outlet) name(w *way) {
+	o.named = slices.DeleteFunc(o.named, func(v *way) bool { return v.dst == w.dst })
+	if len(o.named) == maxNames {
+		o.named = slices.Delete(o.named, 0, 1)
+	}
+	o.named = append(o.named, w)
 }
 
 // sendName sends b to a name.

@@ -110,6 +110,9 @@ func (l *loop) take(ctx context.Context, st *tcp.Stream, f outbound.Flow, t *Tar
 	p.sock = sock
 	p.up.Unlock()
 	l.dials.add(g)
+	if p.dial.Load() == nil { // EndVia has ended it before it was there to be removed
+		l.dials.remove(g)
+	}
 	p.begin()
 	place.wait(func() { p.dialFailed(g, dialError(g, os.ErrDeadlineExceeded)) })
 	return true

@@ -276,6 +276,26 @@ func TestPingRoute(t *testing.T) {
 	p.wantError("10.9.0.1", 3, 1)
 }
 
+// TestPingOutbounds: outbounds come and go, and pings by new ones are answered; the
+// sockets of old ones are closed.
+func TestPingOutbounds(t *testing.T) {
+	needPings(t)
+	type way struct{ direct.Dialer }
+	var target Target
+	r := newRig(t, &Server{RouteNeverWaits: true, Route: func(context.Context, outbound.Flow) (Target, error) {
+		return target, nil
+	}}, stack.Config{})
+	p := r.prober(t, false)
+	for i := range 2*maxPingOutlets + 1 {
+		target = Target{Addr: netip.MustParseAddrPort("127.0.0.1:0"), Trusted: true, Dialer: new(way)}
+		p.ping("198.51.100.7", uint16(i), "x")
+		p.wantPong("198.51.100.7", uint16(i), "x")
+	}
+	if n := len(r.work.pings.sockets); n != maxPingOutlets { // nothing is on its way
+		t.Errorf("%d sockets, want %d", n, maxPingOutlets)
+	}
+}
+
 // TestFlights: each ping has a number of its own, an answer finds it once, from its
 // target only, and what is not answered in time is given up, oldest first.
 func TestFlights(t *testing.T) {

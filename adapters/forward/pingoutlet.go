@@ -19,10 +19,11 @@ type pingOutlet struct {
 	socket *pingSocket
 	failed error
 	again  time.Time // when to ask once more; zero: never
+	used   time.Time
 }
 
-// maxPingOutlets bounds them. Whoever makes more outbounds than that makes one for each
-// flow.
+// maxPingOutlets bounds them. The one that was used least recently makes room: outbounds
+// come and go with the configurations of a Route.
 const maxPingOutlets = 64
 
 // pingRetry keeps a host that has run out of something from being asked, and the log
@@ -41,13 +42,13 @@ var (
 func (p *pinger) socket(ctx context.Context, key pingKey) (*pingSocket, error) {
 	o := p.sockets[key]
 	now := time.Now()
-	switch {
-	case o == nil && len(p.sockets) == maxPingOutlets:
-		return nil, errPingsOff
-	case o == nil:
+	if o == nil {
+		p.makeRoom()
 		o = new(pingOutlet)
 		p.sockets[key] = o
-	case o.socket != nil, o.failed != nil && (o.again.IsZero() || now.Before(o.again)):
+	}
+	o.used = now
+	if o.socket != nil || o.failed != nil && (o.again.IsZero() || now.Before(o.again)) {
 		return o.socket, o.failed
 	}
 	listener := key.by
@@ -91,6 +92,23 @@ func (p *pinger) socket(ctx context.Context, key pingKey) (*pingSocket, error) {
 		}
 	}
 	return nil, errPingsOff
+}
+
+// makeRoom gives up the outlet that was used least recently, if there are too many.
+func (p *pinger) makeRoom() {
+	if len(p.sockets) < maxPingOutlets {
+		return
+	}
+	var oldest pingKey
+	for key, o := range p.sockets {
+		if was := p.sockets[oldest]; was == nil || o.used.Before(was.used) {
+			oldest = key
+		}
+	}
+	if o := p.sockets[oldest]; o.socket != nil {
+		o.socket.close() // its reader ends
+	}
+	delete(p.sockets, oldest)
 }
 
 // The networks of ListenPing.

@@ -36,12 +36,12 @@ type place struct {
 	free   bool             // the same
 }
 
-// acquire takes a dial's place. If there is none the dial that has waited longest
-// gives way, if that is long.
+// acquire takes a dial's place. If there is none the dial that has waited longest gives
+// way, if that is long: one of the same source, if that has many places.
 func (n *session) acquire(st *tcp.Stream, t *Target) (*place, error) {
 	p := &place{of: &n.dials, source: st.Source().Addr(), target: t.Addr, began: time.Now()}
 	verdict, others := n.dials.table.AcquireBeside(p.source, p.target)
-	if verdict == limit.Total && n.dials.makeRoom(p.began) {
+	if verdict == limit.Total && n.dials.makeRoom(p) {
 		n.stats.dialsCut.Add(1)
 		verdict, others = n.dials.table.AcquireBeside(p.source, p.target)
 	}
@@ -57,17 +57,27 @@ func (n *session) acquire(st *tcp.Stream, t *Target) (*place, error) {
 	return p, nil
 }
 
-// makeRoom ends the dial that has waited longest, and gives its place back.
-func (d *places) makeRoom(now time.Time) bool {
+// makeRoom ends the dial that gives way to p, and gives its place back.
+func (d *places) makeRoom(p *place) bool {
+	anyone := d.table.Holds(p.source) < limit.Small
 	d.mu.Lock()
-	p := d.waiting.First()
-	if p == nil || now.Sub(p.began) < patientDial {
+	var first *place
+	for v := range d.waiting.All() {
+		if p.began.Sub(v.began) < patientDial {
+			break
+		}
+		if anyone || limit.DefaultKey(v.source) == limit.DefaultKey(p.source) {
+			first = v
+			break
+		}
+	}
+	if first == nil {
 		d.mu.Unlock()
 		return false
 	}
-	giveUp := p.giveUp
+	giveUp := first.giveUp
 	d.mu.Unlock()
-	p.release()
+	first.release()
 	giveUp()
 	return true
 }

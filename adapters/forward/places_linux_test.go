@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"l3extract/stack"
 )
@@ -23,6 +24,7 @@ func TestHolesGiveWay(t *testing.T) {
 			var clients sync.WaitGroup
 			defer clients.Wait()
 			defer cancel()
+			began := time.Now()
 			for i := range places {
 				addr := r.front(fmt.Sprintf("203.0.113.%d:80", 1+i), hole(t))
 				clients.Go(func() {
@@ -34,7 +36,8 @@ func TestHolesGiveWay(t *testing.T) {
 			}
 			r.listen("198.51.100.7:80")
 			_, err := r.client.DialContext(soon(t), "tcp", "198.51.100.7:80")
-			if !errors.Is(err, syscall.ECONNREFUSED) || srv.Stats().DialsCut != 0 {
+			young := time.Since(began) < patientDial // not so on a machine that is very busy
+			if young && (!errors.Is(err, syscall.ECONNREFUSED) || srv.Stats().DialsCut != 0) {
 				t.Errorf("while all dials are young: %v, %+v", err, srv.Stats())
 			}
 			wait(t, "a dial to give way", func() bool {

@@ -71,8 +71,8 @@ type Server struct {
 
 	// MaxDials bounds the dials in flight. For one more the oldest gives way, as if its
 	// DialTimeout were over, if it has taken more than a second; else the stream is
-	// refused (RST, cause limit). An eighth is kept for sources that hold fewer than 16. Default:
-	// 1024. Negative: no limit.
+	// refused (RST, cause limit). An eighth is kept for sources that hold fewer than 16, and
+	// to others only dials of their own source give way. Default: 1024. Negative: no limit.
 	MaxDials int
 
 	// MaxDialsPerSource is the part of MaxDials that one client address (IPv6: one /64)
@@ -106,7 +106,7 @@ type Server struct {
 
 	stats counters
 
-	mu      sync.Mutex // a leaf
+	mu      sync.Mutex // before those of the sessions' tables of dials
 	serving []*session
 	limits  *Limits // nil: those of the fields
 }

@@ -32,6 +32,7 @@ type session struct {
 	pings          *pinger // nil: the Dialer knows no pings
 
 	dialTimeout, idle, halfIdle time.Duration // 0: none
+	sniffTime                   time.Duration
 	dials                       places
 
 	accepting, flows sync.WaitGroup
@@ -60,6 +61,7 @@ func (f *Server) newSession(s *stack.Stack) *session {
 		dialTimeout: orDefault(f.DialTimeout, DefaultDialTimeout),
 		idle:        orDefault(f.IdleTimeout, DefaultIdleTimeout),
 		halfIdle:    orDefault(f.HalfCloseTimeout, DefaultHalfCloseTimeout),
+		sniffTime:   sniffTime,
 		live:        make(map[ender]struct{}),
 	}
 	if n.log == nil {

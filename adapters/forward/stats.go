@@ -26,9 +26,9 @@ type Stats struct {
 	// DatagramsLost counts those that could not be sent on, either way, and those
 	// that came for a client from where its mapping takes none.
 	DatagramsLost uint64
-	// DatagramsOver counts those of them that would have needed more upstream sockets than
-	// one Socket may have.
-	DatagramsOver uint64
+	// OutletsOver counts upstream sockets that were closed because their Socket needed more
+	// than one may have.
+	OutletsOver uint64
 	// DatagramErrors counts the ICMP errors of upstreams about datagrams, and
 	// DatagramErrorsForged those about targets that the client has not asked, or not
 	// among the last 64: these are not passed on.
@@ -50,7 +50,7 @@ type counters struct {
 	looped                                                           atomic.Uint64
 	sniffed, sniffedNames                                            atomic.Uint64
 	policyStreams, policyDatagrams                                   atomic.Uint64
-	datagramsOut, datagramsIn, datagramsLost, datagramsOver          atomic.Uint64
+	datagramsOut, datagramsIn, datagramsLost, outletsOver            atomic.Uint64
 	datagramErrors, datagramErrorsForged                             atomic.Uint64
 	pings, pongs, pingErrors, pingsLate                              atomic.Uint64
 	pingsLost, pingsOver, policyPings                                atomic.Uint64
@@ -66,7 +66,7 @@ func (f *Server) Stats() Stats {
 		Sniffed: c.sniffed.Load(), SniffedNames: c.sniffedNames.Load(),
 		PolicyStreams: c.policyStreams.Load(), PolicyDatagrams: c.policyDatagrams.Load(),
 		DatagramsOut: c.datagramsOut.Load(), DatagramsIn: c.datagramsIn.Load(),
-		DatagramsLost: c.datagramsLost.Load(), DatagramsOver: c.datagramsOver.Load(), DatagramErrors: c.datagramErrors.Load(),
+		DatagramsLost: c.datagramsLost.Load(), OutletsOver: c.outletsOver.Load(), DatagramErrors: c.datagramErrors.Load(),
 		DatagramErrorsForged: c.datagramErrorsForged.Load(),
 		Pings:                c.pings.Load(), Pongs: c.pongs.Load(), PingErrors: c.pingErrors.Load(), PingsLate: c.pingsLate.Load(),
 		PingsLost: c.pingsLost.Load(), PingsOver: c.pingsOver.Load(), PolicyPings: c.policyPings.Load(),

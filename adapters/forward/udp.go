@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"l3extract/adapters/outbound"
@@ -30,17 +31,20 @@ type socket struct {
 	way  *way                    // the last datagram's: a conversation mostly goes on with the same
 	ways map[netip.AddrPort]*way // by destination; nil while there was one only
 
+	turns uint64 // changes of way
+
 	seen    *lostVia  // what the outlets have been asked about
 	outlets []*outlet // opened when they are first needed
 	inward  sync.WaitGroup
+	living  atomic.Int32 // of the outlets, those that are not dead
 
 	mu    sync.Mutex // a leaf
 	asked targets
 	names map[netip.AddrPort]netip.AddrPort // what the client calls a target, where that differs; nil if nowhere
 }
 
-// maxNames bounds the names of a socket. Any goes when there are more: its target
-// answers under its own address then.
+// maxNames bounds the names of a socket, and those of an outlet. Any goes when there are
+// more, or the oldest: its target answers under its own address then.
 const maxNames = 256
 
 // buffer holds any datagram. buffers never leave this package.
@@ -248,7 +252,7 @@ func (s *socket) inwards(o *outlet) {
 				continue
 			}
 			if failures++; gone(err) || failures == maxFailures {
-				s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
+				s.died(o, err)
 				return
 			}
 			continue
@@ -263,6 +267,22 @@ func (s *socket) inwards(o *outlet) {
 		}
 		buffers.Put(b)
 	}
+}
+
+// died ends s with o, through which nothing comes any more, unless there are others: they
+// live on, and what went by o gets another.
+func (s *socket) died(o *outlet, err error) {
+	if s.bury(o) == 0 {
+		s.sock.Kill(fmt.Errorf("%w: %w", stack.ResetByUpstream, err)) // it has ended, mostly
+	}
+}
+
+// bury counts o among the dead, once, and returns how many live.
+func (s *socket) bury(o *outlet) int32 {
+	if o.dead.Swap(true) {
+		return s.living.Load()
+	}
+	return s.living.Add(-1)
 }
 
 // give sends m to the client, and counts it.
@@ -293,6 +313,7 @@ func told(err error) bool {
 // sender is where the last datagram came from: the next mostly comes from there
 // too.
 type sender struct {
+	seen bool // there was one
 	src  origin
 	name netip.AddrPort // what the client calls it
 	why  error          // why the client gets nothing from there
@@ -301,10 +322,10 @@ type sender struct {
 // from brings f up to date for a datagram from src by o.
 func (s *socket) from(f *sender, o *outlet, src origin) {
 	name, renamed := s.called(o, src)
-	if src == f.src && name == f.name {
+	if f.seen && src == f.src && name == f.name {
 		return
 	}
-	*f = sender{src: src, name: name}
+	*f = sender{seen: true, src: src, name: name}
 	if !renamed {
 		f.why = s.session.judge(src.addr.Addr())
 	}

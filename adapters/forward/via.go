@@ -2,11 +2,11 @@ package forward
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 
+	"l3extract/adapters/internal/hop"
 	"l3extract/stack"
 )
 
@@ -16,8 +16,8 @@ type lostVia struct {
 	lost func(local netip.Addr, index int) bool
 }
 
-// EndVia ends every TCP flow whose upstream lost reports, with cause path lost, and every
-// dial in flight on a socket of ours. Datagrams and pings get new upstream sockets in
+// EndVia ends every TCP flow whose upstream lost reports, with cause path lost, also one
+// that is being dialled by a socket of this host. Datagrams and pings get new upstream sockets in
 // place of those that lost reports when the next one is sent: their clients notice a new
 // address at most. It returns how many TCP flows it has ended.
 //
@@ -56,11 +56,12 @@ func (f *Server) sessions() []*session {
 	return slices.Clone(f.serving)
 }
 
-// enlist makes n known to EndVia until the function it returns is called.
+// enlist makes n known to EndVia and SetLimits until the function it returns is called.
 func (f *Server) enlist(n *session) (leave func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.serving = append(f.serving, n)
+	n.dials.table.SetConfig(f.dialLimitsLocked()) // they may have changed since n was made
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -70,28 +71,41 @@ func (f *Server) enlist(n *session) (leave func()) {
 
 // endVia implements viaer.
 func (r *relay) endVia(lost func(local netip.Addr, index int) bool) bool {
-	if !lost(viaConn(r.up.LocalAddr(), r.up)) {
+	if !lost(hop.Via(r.up)) {
 		return false
 	}
 	r.stop(stack.PathLost)
 	return true
 }
 
-// rebind gives up the upstream sockets that have lost their way, and is called by who owns
-// s, before a datagram is sent.
+// rebind gives up the upstream sockets that are dead or have lost their way, and is called
+// by who owns s, before a datagram is sent.
 func (s *socket) rebind() {
+	if int(s.living.Load()) < len(s.outlets) {
+		s.giveUp(func(o *outlet) bool { return o.dead.Load() })
+	}
 	via := s.session.lost.Load()
 	if via == s.seen {
 		return
 	}
 	s.seen = via
+	s.giveUp(func(o *outlet) bool { return via.lost(o.via()) || o.carriers.lost(via.lost) })
+}
+
+// giveUp closes those upstream sockets for which give is true, while s lives on.
+func (s *socket) giveUp(give func(*outlet) bool) {
 	s.outlets = slices.DeleteFunc(s.outlets, func(o *outlet) bool {
-		if !via.lost(o.via()) {
+		if !give(o) {
 			return false
 		}
 		o.gone.Store(true)
-		s.closeOutlet(o)
+		s.bury(o)
 		s.forget(o)
+		if o.up != nil {
+			s.closeOutlet(o)
+		} else {
+			s.inward.Go(func() { s.closeOutlet(o) }) // an outbound's may wait; awaited by finish
+		}
 		return true
 	})
 }
@@ -113,7 +127,7 @@ func (o *outlet) via() (local netip.Addr, index int) {
 	if o.up != nil {
 		return o.up.via()
 	}
-	return viaConn(o.conn.LocalAddr(), o.conn)
+	return hop.Via(o.conn)
 }
 
 // rebind gives up the sockets of pings that have lost their way. It belongs to the
@@ -130,15 +144,4 @@ func (p *pinger) rebind() {
 			delete(p.sockets, key)
 		}
 	}
-}
-
-// viaConn says by what a conn with this local address leaves.
-func viaConn(a net.Addr, conn any) (local netip.Addr, index int) {
-	local = originOf(a).addr.Addr().Unmap()
-	if c, ok := conn.(syscall.Conn); ok {
-		if raw, err := c.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { index = boundTo(int(fd)) }) // 0 if it is closed
-		}
-	}
-	return local, index
 }

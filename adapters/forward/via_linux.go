@@ -5,18 +5,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l3extract/adapters/internal/hop"
 	"l3extract/stack"
 )
-
-// boundTo returns the index of the interface that a socket is bound to, 0 for none. The
-// interface may have gone.
-func boundTo(fd int) int {
-	index, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
-	if err != nil {
-		return 0 // Linux before 5.1
-	}
-	return index
-}
 
 // localAddr is the address of localOf.
 func localAddr(fd int) netip.Addr { return localOf(fd).Addr() }
@@ -37,10 +28,10 @@ func localOf(fd int) netip.AddrPort {
 }
 
 // via says by what u leaves.
-func (u *upstream) via() (netip.Addr, int) { return localOf(u.fd).Addr(), boundTo(u.fd) }
+func (u *upstream) via() (netip.Addr, int) { return localOf(u.fd).Addr(), hop.BoundTo(u.fd) }
 
 // via says by what s leaves.
-func (s *pingSocket) via() (netip.Addr, int) { return viaConn(s.conn.LocalAddr(), s.conn) }
+func (s *pingSocket) via() (netip.Addr, int) { return hop.Via(s.conn) }
 
 // endVia implements viaer.
 func (p *pair) endVia(lost func(local netip.Addr, index int) bool) bool {
@@ -49,7 +40,7 @@ func (p *pair) endVia(lost func(local netip.Addr, index int) bool) bool {
 	var local netip.AddrPort
 	var index int
 	if fd >= 0 {
-		local, index = localOf(fd), boundTo(fd)
+		local, index = localOf(fd), hop.BoundTo(fd)
 	}
 	p.up.Unlock()
 	if fd < 0 || !lost(local.Addr(), index) {

@@ -4,9 +4,6 @@ package forward
 
 import "net/netip"
 
-// boundTo is not known: interfaces are told by the local address.
-func boundTo(int) int { return 0 }
-
 // localAddr is not known: a dial in flight runs out of time.
 func localAddr(int) netip.Addr { return netip.Addr{} }
 

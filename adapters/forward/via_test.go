@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -88,8 +89,10 @@ func endViaBound(t *testing.T, d Dialer, lo int) {
 	if err := <-failed; !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("the dial failed with %v", err)
 	}
-	if got := r.causes("tcp", 2); !errors.Is(got[0], stack.PathLost) && !errors.Is(got[1], stack.PathLost) {
-		t.Error(got)
+	for _, got := range r.causes("tcp", 2) {
+		if got != error(stack.PathLost) {
+			t.Errorf("one ended with %v", got)
+		}
 	}
 }
 
@@ -177,6 +180,80 @@ func TestRebind(t *testing.T) {
 				t.Errorf("%d sockets", n)
 			}
 		})
+	}
+}
+
+// lending is a proxy that lends sockets for as long as a connection to it lives.
+type lending struct {
+	relayServer
+	at string
+}
+
+func (p *lending) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	c, err := new(direct.Dialer).DialContext(ctx, "tcp", p.at)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := p.relayServer.ListenPacket(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &lent{pc, c}, nil
+}
+
+type lent struct {
+	net.PacketConn
+	of net.Conn
+}
+
+func (l *lent) Close() error { return errors.Join(l.PacketConn.Close(), l.of.Close()) }
+
+// TestRebindLent: a socket that a proxy lends has lost its way when the connection to the
+// proxy has, whatever its own address is.
+func TestRebindLent(t *testing.T) {
+	eachRoute(t, func(t *testing.T, atOnce bool) {
+		p := &lending{at: listenLoopback(t).Addr().String()}
+		r := newRig(t, routes{"198.51.100.1:1": {PacketListener: p}}.server(atOnce, nil), stack.Config{})
+		k := r.talker(t, "10.9.0.2:4000")
+		for n, lost := range []bool{false, true, true} {
+			if n := r.fwd.EndVia(func(local netip.Addr, _ int) bool { return lost && local.IsLoopback() }); n != 0 {
+				t.Errorf("ended %d", n)
+			}
+			k.say("hello", "198.51.100.1:1")
+			p.conn(t, n).got(t, "hello", "198.51.100.1:1")
+			k.say("again", "198.51.100.1:1")
+			p.conn(t, n).got(t, "again", "198.51.100.1:1")
+		}
+	})
+}
+
+// TestCarriers: those that are closed are forgotten.
+func TestCarriers(t *testing.T) {
+	var s carriers
+	l := listenLoopback(t)
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.add(raw)
+	for range 10 * manyCarriers {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.add(raw)
+		_ = c.Close()
+	}
+	if len(s.all) > manyCarriers || !s.lost(func(local netip.Addr, _ int) bool { return local.IsLoopback() }) {
+		t.Errorf("%d are left, and the first is none of them", len(s.all))
+	}
+	_ = l.Close()
+	if s.lost(func(netip.Addr, int) bool { return true }) {
+		t.Error("all are closed, and one of them has lost its way")
 	}
 }
 

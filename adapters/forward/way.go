@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -44,7 +45,7 @@ func (s *socket) lookUp(ctx context.Context, src, dst netip.AddrPort) {
 		return
 	}
 	before := s.way
-	s.way = s.find(ctx, outbound.Flow{Network: "udp", Source: src, Destination: dst})
+	s.turn(s.find(ctx, outbound.Flow{Network: "udp", Source: src, Destination: dst}))
 	if before != nil {
 		s.remember(before)
 		s.remember(s.way)
@@ -77,11 +78,20 @@ func (s *socket) recall(dst netip.AddrPort) bool {
 	if w == nil {
 		return false
 	}
-	s.way = w
+	s.turn(w)
 	if w.target.Addr().IsValid() {
 		s.name(w.target, dst) // asked again
 	}
 	return true
+}
+
+// turn makes w the way of the next datagram.
+func (s *socket) turn(w *way) {
+	s.turns++
+	if s.way != nil && s.way.outlet != nil {
+		s.way.outlet.used = s.turns
+	}
+	s.way = w
 }
 
 // find asks where f goes.
@@ -156,7 +166,6 @@ var (
 	errNoPackets    = fmt.Errorf("forward: the Dialer is no PacketListener and there is no other: %w", syscall.EACCES)
 	errIncomparable = fmt.Errorf("forward: a Target's PacketListener cannot be compared: %w", syscall.EACCES)
 	errNoNames      = fmt.Errorf("forward: the outbound sends to no names: %w", syscall.EHOSTUNREACH)
-	errOutlets      = fmt.Errorf("%w: too many upstream sockets for one client's", stack.Limit)
 )
 
 // resolve finds the address of a target by whose name this host sends, as a dial does: the
@@ -189,7 +198,8 @@ func (s *socket) resolve(ctx context.Context, w *way) error {
 }
 
 // maxOutlets bounds the upstream sockets of a Socket. It needs more than one only where
-// its destinations go by several outbounds, or to several names on one port.
+// its destinations go by several outbounds, or to several names on one port. The one that
+// was used least recently makes room.
 const maxOutlets = 16
 
 // reach finds or opens the upstream socket of the way. It may wait.
@@ -221,8 +231,7 @@ func (s *socket) reach(ctx context.Context, m udp.Msg) error {
 	}
 	if w.addr != nil {
 		s.mu.Lock()
-		w.outlet.named = slices.DeleteFunc(w.outlet.named, func(v *way) bool { return v.dst == w.dst })
-		w.outlet.named = append(w.outlet.named, w)
+		w.outlet.name(w)
 		s.mu.Unlock()
 	}
 	return nil
@@ -242,15 +251,15 @@ func (s *socket) outletFor(w *way) *outlet {
 
 // open opens an upstream socket for w.
 func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
-	if len(s.outlets) == maxOutlets {
-		s.session.stats.datagramsOver.Add(1)
-		return nil, errOutlets
-	}
 	network := "udp4"
 	if w.key.six {
 		network = "udp6"
 	}
 	n := s.session
+	o := &outlet{key: w.key}
+	if !isDirect(w.listener) {
+		ctx = outbound.WithSocket(ctx, o.carriers.add)
+	}
 	began := time.Now()
 	pc, err := w.listener.ListenPacket(ctx, network, ":0")
 	if n.srv.OnDial != nil {
@@ -266,8 +275,13 @@ func (s *socket) open(ctx context.Context, w *way, m udp.Msg) (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", stack.DialFailed, err)
 	}
-	o := newOutlet(pc)
-	o.key = w.key
+	if len(s.outlets) == maxOutlets {
+		n.stats.outletsOver.Add(1)
+		oldest := slices.MinFunc(s.outlets, func(a, b *outlet) int { return cmp.Compare(a.used, b.used) })
+		s.giveUp(func(o *outlet) bool { return o == oldest })
+	}
+	o.use(pc)
+	s.living.Add(1)
 	s.listed(o, pc.LocalAddr())
 	if !s.adopt(o) {
 		s.inward.Go(func() { s.inwards(o) }) // awaited by finish, which closes o

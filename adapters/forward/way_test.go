@@ -8,10 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"l3extract/adapters/outbound"
 	"l3extract/stack"
+	"l3extract/udp"
 )
 
 // TestOutboundsOfOneSocket: a client's socket whose destinations go by several outbounds
@@ -62,10 +62,6 @@ func TestOutboundsOfOneSocket(t *testing.T) {
 		}
 		if asked.Load() != 4 {
 			t.Errorf("Route was asked %d times for 4 destinations", asked.Load())
-		}
-		// What has left is counted right behind its arrival.
-		for end := time.Now().Add(20 * time.Second); r.fwd.Stats().DatagramsOut < 12 && time.Now().Before(end); {
-			runtime.Gosched()
 		}
 		// They are counted once they are sent: the answer may be faster.
 		wait(t, "12 datagrams each way on one socket", func() bool {
@@ -151,4 +147,51 @@ func TestUpstreamEnds(t *testing.T) {
 		k.say("two", "198.51.100.1:1")
 		p.conn(t, 1).got(t, "two", "198.51.100.1:1")
 	})
+}
+
+// TestOneUpstreamEnds: a Socket with several upstream sockets lives as long as one of them,
+// and what went by another gets a new one.
+func TestOneUpstreamEnds(t *testing.T) {
+	eachRoute(t, func(t *testing.T, atOnce bool) {
+		a, b := new(relayServer), new(relayServer)
+		r := newRig(t, routes{"198.51.100.1:1": {PacketListener: a}, "198.51.100.2:2": {PacketListener: b}}.server(atOnce, nil), stack.Config{})
+		k := r.talker(t, "10.9.0.2:4000")
+		k.say("to a", "198.51.100.1:1")
+		a.conn(t, 0).got(t, "to a", "198.51.100.1:1")
+		k.say("to b", "198.51.100.2:2")
+		b.conn(t, 0).got(t, "to b", "198.51.100.2:2")
+		ends := packetFrom{err: fmt.Errorf("it has gone: %w", outbound.ErrProxy)}
+		a.conn(t, 0).in <- ends
+		b.conn(t, 0).say("from b", "198.51.100.2:2")
+		k.got("from b", "198.51.100.2:2")
+		k.say("to b", "198.51.100.2:2")
+		b.conn(t, 0).got(t, "to b", "198.51.100.2:2")
+		wait(t, "the end of one to be noted", func() bool { return r.work.all()[0].(*socket).living.Load() == 1 })
+		k.say("again", "198.51.100.1:1")
+		a.conn(t, 1).got(t, "again", "198.51.100.1:1")
+		if n := r.fwd.Stats().Sockets; n != 1 {
+			t.Errorf("%d sockets", n)
+		}
+		b.conn(t, 0).in <- ends
+		a.conn(t, 1).in <- ends
+		r.wantCause("udp", stack.ResetByUpstream)
+	})
+}
+
+// TestFromNowhere: what comes from no address that a packet can have is refused by the
+// Policy, also where the stack could fill one in, and as the first that comes.
+func TestFromNowhere(t *testing.T) {
+	p := new(relayServer)
+	r := newRig(t, routes{"198.51.100.1:1": {PacketListener: p}}.server(true, nil), stack.Config{UDP: udp.Config{Mapping: udp.PerFlow}})
+	k := r.talker(t, "10.9.0.2:4000")
+	k.say("hello", "198.51.100.1:1")
+	p.conn(t, 0).got(t, "hello", "198.51.100.1:1")
+	for _, nowhere := range []net.Addr{nil, &net.UnixAddr{Name: "x"}, outbound.Name{Host: "example.com", Port: 2}} {
+		p.conn(t, 0).in <- packetFrom{b: "forged", addr: nowhere}
+	}
+	p.conn(t, 0).say("true", "198.51.100.1:1")
+	k.got("true", "198.51.100.1:1")
+	if st := r.fwd.Stats(); st.PolicyDatagrams != 3 {
+		t.Errorf("%d datagrams from nowhere were refused, want 3", st.PolicyDatagrams)
+	}
 }

@@ -35,21 +35,21 @@ const maxDatagram = 65535
 // alike, and address is not used. Nothing is dialled yet: that a destination cannot be
 // reached is the error of a later WriteTo to it. WriteTo and ReadFrom take and return
 // addresses as those of socks5 do.
-func (d *Dialer) ListenPacket(_ context.Context, network, address string) (net.PacketConn, error) {
+func (d *Dialer) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	switch network {
 	case "udp", "udp4", "udp6":
 	default:
 		return nil, hop.OpError("listen", network, address, net.UnknownNetworkError(network))
 	}
 	c := &packetConn{d: d, flows: make(map[socksaddr.Addr]*flow)}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx)) // who is told of sockets, and the flow, stay
 	c.near, c.far = net.Pipe()
 	return c, nil
 }
 
 // Stats are what a Dialer has counted.
 type Stats struct {
-	Dropped uint64 // datagrams that found no room on their way to the server
+	Dropped uint64 // datagrams that found no room on their way to the server, or no way
 }
 
 // Stats returns the counters.
@@ -164,6 +164,14 @@ func (c *packetConn) serve(ctx context.Context, f *flow, to socksaddr.Addr) {
 		err = net.ErrClosed
 	}
 	f.err.Store(&err)
+	for { // what is still there goes nowhere
+		select {
+		case <-f.out:
+			c.d.dropped.Add(1)
+		default:
+			return
+		}
+	}
 }
 
 // send writes what the flow has until ctx ends, which a failed connection sees to.
@@ -210,17 +218,35 @@ func (c *packetConn) handOn(up io.Reader, from socksaddr.Addr, n int) error {
 
 var buffers = sync.Pool{New: func() any { return new([socksaddr.MaxLen + maxDatagram]byte) }}
 
+// WaitRead implements outbound.PacketWaiter: to read nothing from a pipe waits for somebody
+// who writes, and takes nothing from him.
+func (c *packetConn) WaitRead() error {
+	_, err := c.read(nil)
+	return err
+}
+
+func (c *packetConn) read(b []byte) (int, error) {
+	n, err := c.near.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed
+	}
+	return 0, c.opError("read", err)
+}
+
 // ReadFrom returns the next datagram and who sent it. What does not fit into b is
 // lost.
 func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	if err := c.WaitRead(); err != nil { // holding no buffer
+		return 0, nil, err
+	}
 	buf := buffers.Get().(*[socksaddr.MaxLen + maxDatagram]byte)
 	defer buffers.Put(buf)
-	n, err := c.near.Read(buf[:])
+	n, err := c.read(buf[:])
 	if err != nil {
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			err = net.ErrClosed
-		}
-		return 0, nil, c.opError("read", err)
+		return 0, nil, err
 	}
 	from, head, err := socksaddr.Parse(buf[:n])
 	if err != nil {

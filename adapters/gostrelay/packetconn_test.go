@@ -144,6 +144,21 @@ func TestDatagrams(t *testing.T) {
 	if _, _, err := pc.ReadFrom(b); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("ReadFrom: %v", err)
 	}
+	if err := pc.(outbound.PacketWaiter).WaitRead(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a wait beyond the deadline: %v", err)
+	}
+	_ = pc.SetReadDeadline(time.Now().Add(fakeproxy.Patience))
+	if _, err := pc.WriteTo([]byte("whole"), udpAddr(2)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // it takes nothing
+		if err := pc.(outbound.PacketWaiter).WaitRead(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _, err := pc.ReadFrom(b); err != nil || string(b[:n]) != "whole" {
+		t.Errorf("after the wait %q, %v", b[:n], err)
+	}
 	_ = pc.SetReadDeadline(time.Time{})
 	read := make(chan error)
 	go func() {

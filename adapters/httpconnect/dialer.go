@@ -113,7 +113,7 @@ func (d *Dialer) proxy() *hop.Proxy {
 
 // config returns the configuration with a name in it.
 func (d *Dialer) config() *tls.Config {
-	if d.TLS.ServerName != "" || d.TLS.InsecureSkipVerify {
+	if d.TLS.ServerName != "" {
 		return d.TLS
 	}
 	c := d.TLS.Clone()

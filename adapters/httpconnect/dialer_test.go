@@ -224,9 +224,12 @@ func TestTLS(t *testing.T) {
 		}
 		fakeproxy.WantEcho(t, c)
 		_ = c.Close()
-		if config.ServerName == "" && config.InsecureSkipVerify == false && d.TLS.ServerName != "" {
-			t.Error("the caller's configuration was changed")
+		if name := config.ServerName; name != "" && name != "example.com" {
+			t.Errorf("the caller's configuration was changed: %q", name)
 		}
+	}
+	if name := (&Dialer{Address: "proxy.example:443", TLS: &tls.Config{InsecureSkipVerify: true}}).config().ServerName; name != "proxy.example" {
+		t.Errorf("a proxy that is not verified is told the name %q", name) // it may serve several
 	}
 	for _, config := range []*tls.Config{{}, {RootCAs: roots, ServerName: "other.example"}} {
 		d := &Dialer{Address: address, TLS: config}

@@ -7,10 +7,11 @@ import (
 
 type socketKey struct{}
 
-// WithSocket returns a context that has told called with each socket that this host opens
-// on behalf of what the context is for, before it is connected or bound: by direct.Dialer,
-// at the end of whatever chain of outbounds. Told must return at once, and may be called
-// at once. What comes out of a pool was opened for nobody.
+// WithSocket returns a context that has told called with each socket of this host on which
+// what the context is for depends: by direct.Dialer, at the end of whatever chain of
+// outbounds, before it is connected or bound, and by what takes a connection out of a pool.
+// Told must return at once, and may be called at once, and later by what opens
+// connections as it goes.
 func WithSocket(ctx context.Context, told func(c syscall.RawConn)) context.Context {
 	return context.WithValue(ctx, socketKey{}, told)
 }

@@ -82,6 +82,21 @@ func (o *Outbound) Retire() error {
 	return errors.Join(errs...)
 }
 
+// viaEnder is one that keeps connections of this host.
+type viaEnder interface {
+	EndVia(lost func(local netip.Addr, index int) bool)
+}
+
+// EndVia ends what is kept for dials to come and has lost its way out of the host, as lost
+// tells for EndVia of forward.Server, which comes first.
+func (o *Outbound) EndVia(lost func(local netip.Addr, index int) bool) {
+	for _, c := range o.keepers {
+		if e, ok := c.(viaEnder); ok {
+			e.EndVia(lost)
+		}
+	}
+}
+
 // Resolve looks up the name of the proxy, if it has one and Base has a Lookup, so that
 // no dial needs to: for the time before routes change. It may be called again.
 func (o *Outbound) Resolve(ctx context.Context) error {
@@ -191,6 +206,9 @@ func newHop(raw string, base Base) (*hop, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, errors.New("this is not a URL: see that the port is a number, and that characters such as @ : / ? # % in a user name or password are written as %40 %3A %2F %3F %23 %25")
+	}
+	if strings.Contains(u.RawQuery, "@") { // half a password: options are named in errors
+		return nil, errors.New("there is an @ behind the ?: write ? in a user name or password as %3F, and @ in an option as %40")
 	}
 	lookupEnv := base.LookupEnv
 	if lookupEnv == nil {

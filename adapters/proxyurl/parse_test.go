@@ -194,6 +194,11 @@ func TestParseSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	asked := 0
+	o.EndVia(func(netip.Addr, int) bool { asked++; return false })
+	if asked != 1 {
+		t.Errorf("asked about %d connections that are kept, want 1", asked)
+	}
 	if err := o.Retire(); err != nil {
 		t.Error(err)
 	}

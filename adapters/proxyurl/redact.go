@@ -9,7 +9,7 @@ import (
 const hidden = "***"
 
 // Redact returns raw, which may be any URL or chain of them, or be none at all, with
-// *** for what may be a credential: everything before the last @ of each, the values
+// *** for what may be a credential: everything before the last @ of each, be it in a path, the values
 // of unknown options, and all of a Shadowsocks URL that has no @. It rather hides too much.
 func Redact(raw string) string {
 	hops := split(raw)
@@ -28,7 +28,7 @@ func redact(raw string) string {
 	}
 	at := strings.LastIndexByte(rest, '@')
 	switch {
-	case strings.HasPrefix(rest, "/"): // a path, perhaps of an abstract socket
+	case at == 1 && rest[0] == '/': // an abstract socket
 		at = -1
 	case at < 0 && strings.EqualFold(scheme, "ss://"):
 		return scheme + hidden

@@ -20,6 +20,8 @@ func TestRedact(t *testing.T) {
 		{"socks5:///run/proxy", "socks5:///run/proxy"},
 		{"socks5:///@name?pool=3", "socks5:///@name?pool=3"},
 		{"socks5://anna:pw@/run/proxy", "socks5://***@/run/proxy"},
+		{"socks5:///anna:pw@host:1080", "socks5://***@host:1080"},
+		{"socks5:///@anna:pw@host:1080", "socks5://***@host:1080"},
 		{"ss://YWVzLTEyOC1nY206cHc@host:1", "ss://***@host:1"},
 		{"ss://YWVzLTEyOC1nY206cHdAaG9zdDox#name", "ss://***"},
 		{"SS://YWVzLTEyOC1nY206cHdAaG9zdDox", "SS://***"},
@@ -49,7 +51,7 @@ func FuzzRedact(f *testing.F) {
 		}
 		for _, scheme := range []string{"", "socks5://", "http://", "ss://", "ssh://", "relay://", "nonsense://", "a b://"} {
 			for _, who := range []string{user + ":" + password, url.UserPassword(user, password).String()} {
-				if scheme == "" && strings.TrimSpace(who) != who || strings.HasPrefix(who, "/") {
+				if scheme == "" && strings.TrimSpace(who) != who {
 					continue
 				}
 				raw := scheme + who + "@h.example:1"

@@ -20,7 +20,8 @@ type FailoverConfig struct {
 	// Name is how the log calls it.
 	Name string
 
-	// Outbounds are tried in this order: 1 to 64 of them, each with a Dialer.
+	// Outbounds are tried in this order: 1 to 64 of them, each with a Dialer. What counts
+	// for Optimistic and Trusted is the Outbound whose Dialer the Failover is.
 	Outbounds []Outbound
 
 	// Probe is the host:port that is dialled by each outbound to see whether it is well.
@@ -55,7 +56,9 @@ const maxMembers = 64
 // first of all if none is; open ones stay where they are. An outbound is well until it
 // has failed its checks. If a dial fails by the fault of the proxy
 // ([l3extract/adapters/outbound.ErrProxy]) the next that is well is tried at once, and the
-// checks come early. A destination's own failure changes nothing.
+// checks come early. A destination's own failure changes nothing. As long as there is a next
+// one, a dial may take half of the time that is left, since a proxy that is silent would
+// use it up.
 //
 // Datagrams go by the same outbound as streams; if that carries none they are refused. All
 // methods may be called at once.
@@ -177,14 +180,14 @@ func (f *Failover) Pick() *Outbound { return &f.members[f.used.Load()].Outbound 
 
 // DialContext dials by the first outbound that is well and whose proxy is not at fault.
 func (f *Failover) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return try(ctx, f, func(o *Outbound) (net.Conn, error) {
+	return try(ctx, f, func(ctx context.Context, o *Outbound) (net.Conn, error) {
 		return forward.Obeying(ctx, o.Dialer).DialContext(ctx, network, address)
 	})
 }
 
 // DialEarly implements outbound.EarlyDialer, as far as the outbounds do.
 func (f *Failover) DialEarly(ctx context.Context, network, address string) (net.Conn, error) {
-	return try(ctx, f, func(o *Outbound) (net.Conn, error) {
+	return try(ctx, f, func(ctx context.Context, o *Outbound) (net.Conn, error) {
 		if d, ok := o.Dialer.(outbound.EarlyDialer); ok {
 			return d.DialEarly(ctx, network, address)
 		}
@@ -195,7 +198,7 @@ func (f *Failover) DialEarly(ctx context.Context, network, address string) (net.
 // ListenPacket opens a socket by the first outbound that is well and whose proxy is not
 // at fault. If it carries no datagrams that is the answer.
 func (f *Failover) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
-	return try(ctx, f, func(o *Outbound) (net.PacketConn, error) {
+	return try(ctx, f, func(ctx context.Context, o *Outbound) (net.PacketConn, error) {
 		if o.PacketListener == nil {
 			return nil, &net.OpError{Op: "listen", Net: network, Err: errNoPackets}
 		}
@@ -207,11 +210,11 @@ var errNoPackets = fmt.Errorf("router: the outbound carries no datagrams: %w", s
 
 // try calls call with the outbounds that may do: the one that is used, then those after
 // it that are well.
-func try[T any](ctx context.Context, f *Failover, call func(*Outbound) (T, error)) (T, error) {
-	first := int(f.used.Load())
-	for i := first; ; {
+func try[T any](ctx context.Context, f *Failover, call func(context.Context, *Outbound) (T, error)) (T, error) {
+	for i := int(f.used.Load()); ; {
 		m := f.members[i]
-		v, err := call(&m.Outbound)
+		next := f.next(i)
+		v, err := within(ctx, next >= 0, func(ctx context.Context) (T, error) { return call(ctx, &m.Outbound) })
 		fault := err != nil && errors.Is(err, outbound.ErrProxy)
 		m.dialled(fault)
 		if !fault {
@@ -221,12 +224,21 @@ func try[T any](ctx context.Context, f *Failover, call func(*Outbound) (T, error
 		case f.early <- struct{}{}:
 		default:
 		}
-		next := f.next(i)
 		if next < 0 || ctx.Err() != nil {
 			return v, err
 		}
 		i = next
 	}
+}
+
+// within calls call with the time that ctx has, or half of that.
+func within[T any](ctx context.Context, half bool, call func(context.Context) (T, error)) (T, error) {
+	if end, ok := ctx.Deadline(); ok && half {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
+	return call(ctx)
 }
 
 // next returns the first member after i that is well, or -1.

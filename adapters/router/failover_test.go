@@ -44,7 +44,7 @@ func (p *proxy) do(ctx context.Context, n *int) error {
 	p.mu.Unlock()
 	if hang {
 		<-ctx.Done()
-		return ctx.Err()
+		return fmt.Errorf("%w (%w)", outbound.ErrProxy, ctx.Err())
 	}
 	return err
 }
@@ -196,6 +196,33 @@ func TestFailoverDials(t *testing.T) {
 		if _, after := a.count(); after-before > 6 {
 			t.Errorf("%d checks in five seconds", after-before)
 		}
+	})
+}
+
+// TestFailoverSilent: a proxy that does not answer leaves time for the next, and the last
+// one has all of it.
+func TestFailoverSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, a, b, _ := newPair(t, FailoverConfig{Interval: time.Hour})
+		defer f.Close()
+		synctest.Wait()
+		dial := func(want time.Duration, ok bool) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			began := time.Now()
+			c, err := f.DialContext(ctx, "tcp", "example.com:1")
+			if took := time.Since(began); took != want || (err == nil) != ok {
+				t.Errorf("%v after %v, want it after %v", err, took, want)
+			}
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		a.set(nil, true)
+		dial(5*time.Second, true)
+		b.set(nil, true)
+		dial(10*time.Second, false)
 	})
 }
 

@@ -98,11 +98,9 @@ func subjectOf(f *outbound.Flow) subject {
 
 // by is the Target of a flow that goes by o.
 func by(o *Outbound, network networks) (forward.Target, error) {
+	t := forward.Target{Optimistic: o.Optimistic, Trusted: o.Trusted}
 	o = chosen(o, network)
-	t := forward.Target{
-		Dialer: o.Dialer, PacketListener: o.PacketListener, Handler: o.Handler,
-		Optimistic: o.Optimistic, Trusted: o.Trusted,
-	}
+	t.Dialer, t.PacketListener, t.Handler = o.Dialer, o.PacketListener, o.Handler
 	// What is nil in a Target is the Server's, which is another way.
 	switch {
 	case network == isUDP && o.PacketListener == nil && o.Handler == nil, network != isUDP && o.Dialer == nil:
@@ -118,6 +116,9 @@ func chosen(o *Outbound, network networks) *Outbound {
 		f, ok := o.Dialer.(*Failover)
 		if !ok {
 			return o
+		}
+		if network == isUDP && (o.Handler != nil || o.PacketListener != outbound.PacketListener(f)) {
+			return o // its datagrams go another way than its streams
 		}
 		next := f.Pick()
 		_, nested := next.Dialer.(*Failover)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"l3extract/adapters/direct"
+	"l3extract/adapters/forward"
 	"l3extract/adapters/outbound"
 	"l3extract/stack"
 )
@@ -354,6 +355,41 @@ func TestHostsOwn(t *testing.T) {
 			t.Errorf("%T: %T, %v", tc.d, target.Dialer, err)
 		}
 		_, _ = outer.Close(), f.Close()
+	}
+}
+
+// TestHostsOwnApart: a Failover for streams alone does not lead datagrams the way that it
+// has chosen, and what an Outbound says of its destinations holds whatever is chosen.
+func TestHostsOwnApart(t *testing.T) {
+	own := new(direct.Dialer)
+	f, err := NewFailover(&FailoverConfig{Outbounds: []Outbound{
+		{Name: "x", Dialer: own, Trusted: true, Check: func(context.Context) error { return nil }},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, h := new(listener), new(handler)
+	for _, tc := range []struct {
+		o    Outbound
+		want forward.Target // of datagrams
+	}{
+		{Outbound{PacketListener: l}, forward.Target{Dialer: f, PacketListener: l}},
+		{Outbound{Handler: h}, forward.Target{Dialer: f, PacketListener: f, Handler: h}},
+		{Outbound{Optimistic: true}, forward.Target{Dialer: own, PacketListener: own, Optimistic: true}},
+		{Outbound{Trusted: true}, forward.Target{Dialer: own, PacketListener: own, Trusted: true}},
+	} {
+		tc.o.Name, tc.o.Dialer = "f", f
+		r, err := New(&Config{Outbounds: []Outbound{tc.o}, Default: "f"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Route(t.Context(), flow("udp", "203.0.113.1:1", "")); got != tc.want || err != nil {
+			t.Errorf("%+v: %+v, %v", tc.o, got, err)
+		}
+		if got, err := r.Route(t.Context(), flow("tcp", "203.0.113.1:1", "")); got.Dialer != outbound.Dialer(own) || got.Trusted != tc.o.Trusted || err != nil {
+			t.Errorf("%+v: %+v, %v", tc.o, got, err)
+		}
 	}
 }
 

@@ -15,13 +15,9 @@ import (
 // packetConn is a socket whose datagrams go to the server, each with a salt, an
 // address and a tag.
 type packetConn struct {
-	net.PacketConn
-	udp    *net.UDPConn    // the same, if it is one: no allocation for addresses
-	raw    syscall.RawConn // of udp, or nil
-	d      *Dialer
-	key    *shadowsocks.EncryptionKey
-	server netip.AddrPort
-	to     net.Addr // server
+	*hop.Socket
+	d   *Dialer
+	key *shadowsocks.EncryptionKey
 }
 
 // maxDatagram is the largest UDP payload there is, over IPv6.
@@ -31,12 +27,7 @@ const maxDatagram = 65535 - 8
 var buffers = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 
 func newPacketConn(d *Dialer, pc net.PacketConn, key *shadowsocks.EncryptionKey, server netip.AddrPort) *packetConn {
-	c := &packetConn{PacketConn: pc, d: d, key: key, server: server, to: net.UDPAddrFromAddrPort(server)}
-	if u, ok := pc.(*net.UDPConn); ok {
-		c.udp = u
-		c.raw, _ = u.SyscallConn() // fails if it is closed, which reading will tell
-	}
-	return c
+	return &packetConn{Socket: hop.NewSocket(pc, server), d: d, key: key}
 }
 
 // WriteTo sends b to a destination by the server. A name is resolved there.
@@ -53,10 +44,8 @@ func (c *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 		return 0, c.opError("write", syscall.EMSGSIZE)
 	}
 	msg, err := shadowsocks.Pack(buf[:], append(plain, b...), c.key)
-	if err == nil && c.udp != nil {
-		_, err = c.udp.WriteToUDPAddrPort(msg, c.server)
-	} else if err == nil {
-		_, err = c.PacketConn.WriteTo(msg, c.to)
+	if err == nil {
+		err = c.Send(msg)
 	}
 	if err != nil {
 		return 0, c.opError("write", err)
@@ -76,11 +65,11 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		in = buf[:]
 	}
 	for {
-		n, src, err := c.receive(in)
+		n, fromServer, err := c.Receive(in)
 		if err != nil {
 			return 0, nil, c.opError("read", err)
 		}
-		if src != c.server {
+		if !fromServer {
 			c.d.foreign.Add(1)
 			continue
 		}
@@ -95,26 +84,10 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // WaitRead implements outbound.PacketWaiter.
 func (c *packetConn) WaitRead() error {
-	if c.raw == nil {
-		return nil
-	}
-	if err := hop.Await(c.raw); err != nil {
+	if err := c.Wait(); err != nil {
 		return c.opError("read", err)
 	}
 	return nil
-}
-
-func (c *packetConn) receive(b []byte) (int, netip.AddrPort, error) {
-	if c.udp != nil {
-		n, src, err := c.udp.ReadFromUDPAddrPort(b)
-		return n, netip.AddrPortFrom(src.Addr().Unmap().WithZone(""), src.Port()), err
-	}
-	n, src, err := c.PacketConn.ReadFrom(b)
-	if a, ok := src.(interface{ AddrPort() netip.AddrPort }); ok {
-		ap := a.AddrPort()
-		return n, netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), err
-	}
-	return n, netip.AddrPort{}, err
 }
 
 // open decrypts a datagram in place and takes the address off.
@@ -134,5 +107,5 @@ func (c *packetConn) opError(op string, err error) error {
 	if below, ok := err.(*net.OpError); ok {
 		err = below.Err
 	}
-	return &net.OpError{Op: op, Net: "udp", Source: c.LocalAddr(), Addr: c.to, Err: err}
+	return &net.OpError{Op: op, Net: "udp", Source: c.LocalAddr(), Addr: c.Addr, Err: err}
 }

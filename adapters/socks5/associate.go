@@ -105,7 +105,7 @@ func (d *Dialer) announced(ctx context.Context, l outbound.PacketListener) (net.
 	if err != nil {
 		return nil, socksaddr.Addr{}, err
 	}
-	local := addrPort(probe.LocalAddr()).Addr()
+	local := hop.AddrPort(probe.LocalAddr()).Addr()
 	_ = probe.Close() // nothing was said
 	if !local.IsValid() {
 		local = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // a Unix socket
@@ -114,7 +114,7 @@ func (d *Dialer) announced(ctx context.Context, l outbound.PacketListener) (net.
 	if err != nil {
 		return nil, socksaddr.Addr{}, err
 	}
-	return pc, socksaddr.Addr{IP: local, Port: addrPort(pc.LocalAddr()).Port()}, nil
+	return pc, socksaddr.Addr{IP: local, Port: hop.AddrPort(pc.LocalAddr()).Port()}, nil
 }
 
 // relayAddr returns where the proxy wants datagrams. Many proxies bind to every
@@ -128,7 +128,7 @@ func (d *Dialer) relayAddr(bound socksaddr.Addr, ctrl net.Conn) (netip.AddrPort,
 	case bound.Name != "":
 		return netip.AddrPort{}, errors.New("made an association at a name, not at an address")
 	}
-	if a := addrPort(ctrl.RemoteAddr()).Addr(); a.IsValid() && !a.IsUnspecified() {
+	if a := hop.AddrPort(ctrl.RemoteAddr()).Addr(); a.IsValid() && !a.IsUnspecified() {
 		return netip.AddrPortFrom(a, bound.Port), nil
 	}
 	if hop.IsPath(d.Address) { // it is on this host
@@ -141,13 +141,4 @@ func (d *Dialer) relayAddr(bound socksaddr.Addr, ctrl net.Conn) (netip.AddrPort,
 		return netip.AddrPortFrom(host.IP, bound.Port), nil
 	}
 	return netip.AddrPort{}, errors.New("made an association and did not say where")
-}
-
-// addrPort returns the address and port in a, or zero.
-func addrPort(a net.Addr) netip.AddrPort {
-	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
-		ap := a.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
-	}
-	return netip.AddrPort{}
 }

@@ -17,14 +17,10 @@ import (
 // association is the socket of a UDP ASSOCIATE. Everything that passes it has a
 // header: two bytes of nothing, the number of a fragment, an address.
 type association struct {
-	d     *Dialer
-	p     *hop.Proxy
-	pc    net.PacketConn
-	udp   *net.UDPConn    // pc, if it is one: no allocation for addresses
-	raw   syscall.RawConn // of udp, or nil
-	ctrl  net.Conn
-	relay netip.AddrPort
-	to    net.Addr // relay
+	d    *Dialer
+	p    *hop.Proxy
+	pc   *hop.Socket // whose peer is the proxy's relay
+	ctrl net.Conn
 
 	ended   atomic.Pointer[error] // why
 	watched chan struct{}         // closed when watch has ended
@@ -39,11 +35,7 @@ const maxDatagram = 65535 - 8
 var buffers = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 
 func newAssociation(d *Dialer, p *hop.Proxy, pc net.PacketConn, ctrl net.Conn, relay netip.AddrPort) *association {
-	a := &association{d: d, p: p, pc: pc, ctrl: ctrl, relay: relay, to: net.UDPAddrFromAddrPort(relay), watched: make(chan struct{})}
-	if u, ok := pc.(*net.UDPConn); ok {
-		a.udp = u
-		a.raw, _ = u.SyscallConn() // fails if it is closed, which reading will tell
-	}
+	a := &association{d: d, p: p, pc: hop.NewSocket(pc, relay), ctrl: ctrl, watched: make(chan struct{})}
 	go a.watch() // ends with the control connection, which Close closes; awaited by Close
 	return a
 }
@@ -98,7 +90,7 @@ func (a *association) why(err error) error {
 }
 
 func (a *association) opError(op string, err error) error {
-	return &net.OpError{Op: op, Net: "udp", Source: a.pc.LocalAddr(), Addr: a.to, Err: err}
+	return &net.OpError{Op: op, Net: "udp", Source: a.pc.LocalAddr(), Addr: a.pc.Addr, Err: err}
 }
 
 // WriteTo sends b to a destination by the proxy. A name is resolved there.
@@ -117,12 +109,7 @@ func (a *association) WriteTo(b []byte, addr net.Addr) (int, error) {
 		return 0, a.opError("write", syscall.EMSGSIZE)
 	}
 	msg := append(head, b...)
-	if a.udp != nil {
-		_, err = a.udp.WriteToUDPAddrPort(msg, a.relay)
-	} else {
-		_, err = a.pc.WriteTo(msg, a.to)
-	}
-	if err != nil {
+	if err := a.pc.Send(msg); err != nil {
 		return 0, a.opError("write", a.why(err))
 	}
 	return len(b), nil
@@ -140,11 +127,11 @@ func (a *association) ReadFrom(b []byte) (int, net.Addr, error) {
 		in = buf[:]
 	}
 	for {
-		n, src, err := a.receive(in)
+		n, fromRelay, err := a.pc.Receive(in)
 		if err != nil {
 			return 0, nil, a.opError("read", a.why(err))
 		}
-		if src != a.relay {
+		if !fromRelay {
 			a.d.foreignDatagrams.Add(1)
 			continue
 		}
@@ -153,16 +140,6 @@ func (a *association) ReadFrom(b []byte) (int, net.Addr, error) {
 			return copy(b, payload), from.NetAddr(), nil
 		}
 	}
-}
-
-// receive reads what comes to the socket.
-func (a *association) receive(b []byte) (int, netip.AddrPort, error) {
-	if a.udp != nil {
-		n, src, err := a.udp.ReadFromUDPAddrPort(b)
-		return n, netip.AddrPortFrom(src.Addr().Unmap().WithZone(""), src.Port()), err
-	}
-	n, src, err := a.pc.ReadFrom(b)
-	return n, addrPort(src), err
 }
 
 // open takes the header off a datagram, or drops and counts it.
@@ -201,10 +178,7 @@ func (a *association) SetWriteDeadline(t time.Time) error { return a.pc.SetWrite
 
 // WaitRead implements outbound.PacketWaiter.
 func (a *association) WaitRead() error {
-	if a.raw == nil {
-		return nil
-	}
-	if err := hop.Await(a.raw); err != nil {
+	if err := a.pc.Wait(); err != nil {
 		return a.opError("read", a.why(err))
 	}
 	return nil

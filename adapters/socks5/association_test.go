@@ -400,7 +400,7 @@ func TestOtherSockets(t *testing.T) {
 	r := newRelay(t, "127.0.0.1:0")
 	r.d.PacketListener = wrapping{}
 	pc := r.listen()
-	if pc.udp != nil {
+	if _, plain := pc.pc.PacketConn.(*net.UDPConn); plain {
 		t.Fatal("the socket is not wrapped")
 	}
 	if _, err := pc.WriteTo([]byte("out"), outbound.Name{Host: "x", Port: 1}); err != nil {

@@ -3,6 +3,7 @@ package socks5
 import (
 	"context"
 	"net"
+	"net/netip"
 	"time"
 
 	"l3extract/adapters/internal/hop"
@@ -81,6 +82,11 @@ func (d *Dialer) Close() error {
 	return nil
 }
 
+// EndVia closes idle connections of the Pool that have lost their way out of the host, so
+// that no dial takes them, and leaves others alone. Lost is as for EndVia of forward.Server,
+// which ends those that are in use.
+func (d *Dialer) EndVia(lost func(local netip.Addr, index int) bool) { d.pool.endVia(d, lost) }
+
 // proxy returns how the proxy is reached.
 func (d *Dialer) proxy() *hop.Proxy {
 	return &hop.Proxy{Protocol: "socks5", Address: d.Address, Dialer: d.Dialer, Timeout: d.Timeout}
@@ -94,7 +100,7 @@ func (d *Dialer) open(ctx context.Context, cmd byte, to socksaddr.Addr) (net.Con
 	}
 	ctx, cancel := p.Bound(ctx)
 	defer cancel()
-	if c := d.warm(); c != nil {
+	if c := d.warm(ctx); c != nil {
 		bound, err := d.request(ctx, p, c, cmd, to)
 		if err == nil || !stale(err) || ctx.Err() != nil {
 			return finish(c, bound, err)

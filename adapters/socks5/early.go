@@ -53,7 +53,7 @@ func (d *Dialer) DialEarly(ctx context.Context, network, address string) (net.Co
 
 // ask sends the request, and tells whether no answer at all has been read.
 func (d *Dialer) ask(ctx context.Context, p *hop.Proxy, to socksaddr.Addr) (c net.Conn, all bool, err error) {
-	if c = d.warm(); c == nil {
+	if c = d.warm(ctx); c == nil {
 		if c, err = p.Dial(ctx); err != nil {
 			return nil, false, err
 		}
@@ -84,7 +84,7 @@ func (d *Dialer) ask(ctx context.Context, p *hop.Proxy, to socksaddr.Addr) (c ne
 }
 
 // warm returns a connection of the Pool, or nil.
-func (d *Dialer) warm() net.Conn {
+func (d *Dialer) warm(ctx context.Context) net.Conn {
 	if d.Pool <= 0 {
 		return nil
 	}
@@ -94,5 +94,6 @@ func (d *Dialer) warm() net.Conn {
 		return nil
 	}
 	d.poolHits.Add(1)
+	hop.Tell(ctx, c)
 	return c
 }

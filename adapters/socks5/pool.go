@@ -3,6 +3,8 @@ package socks5
 import (
 	"context"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +24,7 @@ type pool struct {
 	want    int
 	filling int
 	closed  bool
+	era     int                // counts calls of endVia
 	sweep   *time.Timer        // runs expire when the oldest is due; nil before the first
 	ctx     context.Context    // of filling
 	cancel  context.CancelFunc // nil before the first
@@ -72,20 +75,21 @@ func (p *pool) fill(d *Dialer) {
 			p.ctx, p.cancel = context.WithCancel(context.Background())
 		}
 		p.filling++
-		p.runs.Go(func() { p.add(d) }) // ends with the dial; awaited by close
+		era := p.era
+		p.runs.Go(func() { p.add(d, era) }) // ends with the dial; awaited by close
 	}
 }
 
 // add dials and greets for the pool. If that fails the pool waits for a dial that
-// succeeds.
-func (p *pool) add(d *Dialer) {
+// succeeds. What was begun before an endVia may have lost its way.
+func (p *pool) add(d *Dialer, era int) {
 	c, err := d.prepare(p.ctx)
 	p.mu.Lock()
 	p.filling--
 	switch {
 	case err != nil:
 		p.want = min(p.want, 1)
-	case !p.closed:
+	case !p.closed && p.era == era:
 		p.idle = append(p.idle, warm{c, time.Now().Add(d.poolIdle())})
 		if p.sweep == nil {
 			p.sweep = time.AfterFunc(d.poolIdle(), func() { p.expire(d) })
@@ -134,6 +138,35 @@ func (p *pool) expire(d *Dialer) {
 	d.poolExpired.Add(uint64(n))
 	for _, w := range old {
 		_ = w.conn.Close()
+	}
+}
+
+// endVia closes what lost reports.
+func (p *pool) endVia(d *Dialer, lost func(local netip.Addr, index int) bool) {
+	p.mu.Lock()
+	p.era++
+	idle := slices.Clone(p.idle)
+	p.mu.Unlock()
+	stays := make(map[net.Conn]bool)
+	for _, w := range idle {
+		stays[w.conn] = !lost(hop.Via(w.conn))
+	}
+	p.mu.Lock()
+	var gone []net.Conn
+	p.idle = slices.DeleteFunc(p.idle, func(w warm) bool {
+		stay, asked := stays[w.conn]
+		if asked && !stay {
+			gone = append(gone, w.conn)
+		}
+		return asked && !stay
+	})
+	if len(p.idle) == 0 && p.sweep != nil {
+		p.sweep.Stop() // the next to come starts it
+	}
+	p.mu.Unlock()
+	d.poolDead.Add(uint64(len(gone)))
+	for _, c := range gone {
+		_ = c.Close()
 	}
 }
 

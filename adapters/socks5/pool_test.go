@@ -3,13 +3,16 @@ package socks5
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"l3extract/adapters/internal/fakeproxy"
+	"l3extract/adapters/outbound"
 )
 
 // pooled is a proxy that counts, and lets the test end its idle connections.
@@ -129,6 +132,57 @@ func TestPoolDead(t *testing.T) {
 				t.Errorf("%+v, want one that was dead", s)
 			}
 		})
+	}
+}
+
+// TestPoolEndVia: an idle connection that has lost its way is closed, others stay, and what
+// is on its way to the Pool meanwhile does not get there.
+func TestPoolEndVia(t *testing.T) {
+	d := &Dialer{Pool: 1}
+	p := newPooled(t, d)
+	dialEcho(t, d)
+	until(t, "an idle connection", func() bool { return d.Stats().PoolIdle == 1 })
+	var asked netip.Addr
+	d.EndVia(func(local netip.Addr, index int) bool { asked = local; return index != 0 })
+	if s := d.Stats(); s.PoolIdle != 1 || asked != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("%+v, asked about %v", s, asked)
+	}
+	d.EndVia(func(netip.Addr, int) bool { return true })
+	if s := d.Stats(); s.PoolIdle != 0 || s.PoolDead != 1 {
+		t.Errorf("%+v, want none that is idle", s)
+	}
+	<-p.greeted
+	if _, err := (<-p.greeted).Read(make([]byte, 1)); err == nil {
+		t.Error("the proxy hears more of it")
+	}
+	dialEcho(t, d)
+	until(t, "another", func() bool { return d.Stats().PoolIdle == 1 })
+
+	d.pool.mu.Lock()
+	era := d.pool.era
+	d.pool.filling++
+	d.pool.mu.Unlock()
+	d.EndVia(func(netip.Addr, int) bool { return false })
+	d.pool.add(d, era)
+	if s := d.Stats(); s.PoolIdle != 1 {
+		t.Errorf("%+v, want what was begun before to be closed", s)
+	}
+}
+
+// TestPoolTells: whoever asked hears of a connection that is taken out of the Pool.
+func TestPoolTells(t *testing.T) {
+	d := &Dialer{Pool: 1}
+	newPooled(t, d)
+	dialEcho(t, d)
+	until(t, "an idle connection", func() bool { return d.Stats().PoolIdle == 1 })
+	var told atomic.Int64
+	c, err := d.DialContext(outbound.WithSocket(soon(t), func(syscall.RawConn) { told.Add(1) }), "tcp", "192.0.2.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if told.Load() != 1 || d.Stats().PoolHits != 1 {
+		t.Errorf("told of %d sockets, %+v", told.Load(), d.Stats())
 	}
 }
 

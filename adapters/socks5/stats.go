@@ -7,7 +7,7 @@ type Stats struct {
 	PoolIdle     int    // connections that are idle now
 	PoolHits     uint64 // dials that took one of them
 	PoolMisses   uint64 // dials that found none
-	PoolDead     uint64 // idle ones that the proxy had ended
+	PoolDead     uint64 // idle ones that the proxy had ended, or that had lost their way
 	PoolExpired  uint64 // idle ones that nobody needed in time
 	Associations uint64 // that were made
 	Fragments    uint64 // datagrams dropped because they were parts

@@ -72,6 +72,9 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, nil
 }
 
+// NetConn returns the connection to the server.
+func (c *conn) NetConn() net.Conn { return c.cl.wire.Conn }
+
 // CloseWrite ends what is sent.
 func (c *conn) CloseWrite() error {
 	if err := c.ch.CloseWrite(); err != nil {

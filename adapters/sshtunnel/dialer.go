@@ -3,6 +3,7 @@ package sshtunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -98,7 +99,7 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			return nil, failure(p, refused)
 		case ctx.Err() != nil:
 			return nil, p.Silent(err)
-		case fresh || errors.Is(err, errBusy):
+		case fresh || errors.Is(err, errBusy) || errors.Is(err, errRetired):
 			return nil, p.Fault(err)
 		}
 		d.session.forget(cl) // it has ended without anybody having noticed
@@ -127,7 +128,10 @@ func (d *Dialer) proxy() *hop.Proxy {
 	return &hop.Proxy{Protocol: "ssh", Address: d.Address, Dialer: d.Dialer, Timeout: d.Timeout}
 }
 
-var errBusy = errors.New("too many connections wait for its answer")
+var (
+	errBusy    = errors.New("too many connections wait for its answer")
+	errRetired = fmt.Errorf("no more is asked of it: %w", net.ErrClosed)
+)
 
 // open asks for a channel. The goroutine outlives the call if ctx ends before the
 // server has answered; it ends with the client at the latest, and Close awaits it.
@@ -151,8 +155,7 @@ func (d *Dialer) open(ctx context.Context, cl *client, to socksaddr.Addr) (net.C
 		err error
 	}
 	done := make(chan result, 1)
-	d.runs.Go(func() {
-		cl.carries.Add(1)
+	began := d.begin(cl, func() {
 		defer cl.release()
 		ch, requests, err := cl.ssh.OpenChannel("direct-tcpip", request)
 		d.opening.Add(-1)
@@ -172,6 +175,10 @@ func (d *Dialer) open(ctx context.Context, cl *client, to socksaddr.Addr) (net.C
 		d.runs.Go(c.pump)             // ends with the channel or with the conn
 		ssh.DiscardRequests(requests) // until the channel ends
 	})
+	if !began {
+		d.opening.Add(-1)
+		return nil, errRetired
+	}
 	select {
 	case r := <-done:
 		if r.err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"l3extract/adapters/internal/fakeproxy"
 	"l3extract/adapters/internal/realproxy"
+	"l3extract/adapters/internal/socksaddr"
 	"l3extract/adapters/outbound"
 )
 
@@ -155,6 +157,66 @@ func TestRetire(t *testing.T) {
 	idle := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
 	idle.Retire() // before anything
 	closeIt(t, idle)
+}
+
+// TestRetireMeanwhile: a dial that has found the SSH connection as the Dialer retires fails,
+// and neither ends that nor hides it from Close.
+func TestRetireMeanwhile(t *testing.T) {
+	s := newServer(t, echoes)
+	d := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
+	c, err := d.DialContext(fakeproxy.Soon(t), "tcp", somewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, _, err := d.client(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Retire()
+	if _, err := d.open(t.Context(), cl, socksaddr.Addr{Name: "x", Port: 1}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, want net.ErrClosed", err)
+	}
+	if n := d.opening.Load(); n != 0 {
+		t.Errorf("%d channels are waited for", n)
+	}
+	fakeproxy.WantEcho(t, c)
+	closeIt(t, d)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, errBroken) {
+		t.Errorf("after Close: %v", err)
+	}
+	_ = c.Close()
+}
+
+// TestEndVia: the SSH connection ends if it has lost its way, and only then; the next dial
+// makes another.
+func TestEndVia(t *testing.T) {
+	s := newServer(t, echoes)
+	d := &Dialer{Address: s.address, User: "anna", Password: "s3cret", Insecure: true}
+	defer closeIt(t, d)
+	d.EndVia(func(netip.Addr, int) bool { return true }) // there is none yet
+	dial := func() net.Conn {
+		c, err := d.DialContext(fakeproxy.Soon(t), "tcp", somewhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	c := dial()
+	var asked netip.Addr
+	d.EndVia(func(local netip.Addr, _ int) bool { asked = local; return false })
+	fakeproxy.WantEcho(t, c)
+	if asked != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("asked about %v", asked)
+	}
+	d.EndVia(func(netip.Addr, int) bool { return true })
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, errBroken) {
+		t.Errorf("what it carried ends with %v", err)
+	}
+	fakeproxy.WantEcho(t, dial())
+	if n := s.logins.Load(); n != 2 {
+		t.Errorf("%d logins, want 2", n)
+	}
 }
 
 // TestConn: deadlines, Close, and addresses.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,12 +168,38 @@ func (d *Dialer) keepAlive(cl *client) {
 	}
 }
 
+// begin runs f for a channel of cl, which f releases; false says that the Dialer was closed
+// or retired meanwhile.
+func (d *Dialer) begin(cl *client, f func()) bool {
+	s := &d.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	cl.carries.Add(1)
+	d.runs.Go(f) // awaited by Close, which comes after
+	return true
+}
+
 // forget makes the next dial log in again.
 func (s *session) forget(cl *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current == cl {
 		s.current = nil
+	}
+}
+
+// EndVia ends the SSH connection, with all that it carries, if it has lost its way out of
+// the host, as lost tells for EndVia of forward.Server: the next dial logs in anew.
+func (d *Dialer) EndVia(lost func(local netip.Addr, index int) bool) {
+	d.session.mu.Lock()
+	cl := d.session.current
+	d.session.mu.Unlock()
+	if cl != nil && lost(hop.Via(cl.wire.Conn)) {
+		d.session.forget(cl)
+		_ = cl.ssh.Close() // it may have ended
 	}
 }
 

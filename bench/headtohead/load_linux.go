@@ -14,13 +14,6 @@ import (
 // neighbour is the address of another client than the crowd, in the same namespace.
 const neighbour = "198.18.7.1"
 
-// The figures of load.
-const (
-	pageQuiet, pageNeighbour, pageCrowd          = "page quiet", "page of a neighbour", "page of the crowd"              // p95, ms
-	connectQuiet, connectNeighbour, connectCrowd = "connect quiet", "connect of a neighbour", "connect of the crowd"     // p95, ms
-	crowdCPU, crowdUnanswered, crowdTrickled     = "load: CPU seconds in a second", "load: unanswered %", "load: kbit/s" // of the crowd's short connections, and its trickles
-)
-
 // load measures how long pages take to load, with nothing else going on, while a crowd
 // keeps the program busy, for a client with another address than the crowd's and for one
 // with the same.

@@ -40,6 +40,13 @@ const (
 	wakeUps     = "switches"
 )
 
+// The figures of load.
+const (
+	pageQuiet, pageNeighbour, pageCrowd          = "page quiet", "page of a neighbour", "page of the crowd"              // p95, ms
+	connectQuiet, connectNeighbour, connectCrowd = "connect quiet", "connect of a neighbour", "connect of the crowd"     // p95, ms
+	crowdCPU, crowdUnanswered, crowdTrickled     = "load: CPU seconds in a second", "load: unanswered %", "load: kbit/s" // of the crowd's short connections, and its trickles
+)
+
 // memoryIdle is bytes with so many idle connections.
 func memoryIdle(conns int) string { return "rss-" + strconv.Itoa(conns) }
 

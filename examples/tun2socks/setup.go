@@ -127,6 +127,10 @@ func (p *program) follow(ctx context.Context) error {
 // moved ends the flows whose way out of the host is lost.
 func (p *program) moved(_, now netwatch.Defaults) {
 	n := p.server.EndVia(p.watch.Lost)
+	p.mu.Lock()
+	w := p.ways
+	p.mu.Unlock()
+	w.EndVia(p.watch.Lost)
 	p.log.Warn("the default route has changed", "ipv4", now.V4.Name, "ipv6", now.V6.Name, "flows ended", n)
 }
 

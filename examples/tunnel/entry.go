@@ -74,7 +74,7 @@ func entry(ctx context.Context, o *options, stdout io.Writer) error {
 
 // withClient runs a Stack on conn, and use with an http.Client that dials through it.
 func withClient(ctx context.Context, o *options, conn l3conn.Conn, use func(*http.Client) error) error {
-	s, err := stack.New(conn, &stack.Config{Addrs: o.addrs, TCP: streams})
+	s, err := stack.New(conn, &stack.Config{Addrs: o.addrs})
 	if err != nil {
 		return err
 	}

@@ -15,12 +15,7 @@ import (
 	"l3extract/l3conn"
 	"l3extract/l3conn/carrier"
 	"l3extract/stack"
-	"l3extract/tcp"
 )
-
-// streams recover by SACK: a lost carrier takes all that was under way with it, and after
-// that RACK is slow.
-var streams = tcp.Config{Recovery: tcp.SACK}
 
 // quiet is for servers that would write of every stranger.
 var quiet = log.New(io.Discard, "", 0)
@@ -36,7 +31,7 @@ func exit(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	defer conn.Close()
-	s, err := stack.New(conn, &stack.Config{TCP: streams})
+	s, err := stack.New(conn, new(stack.Config))
 	if err != nil {
 		return err
 	}

@@ -120,8 +120,9 @@ func (s *server) accept(ctx context.Context) error {
 
 // from is where a stream comes from, as far as it says so.
 func from(c net.Conn) string {
-	if a := c.RemoteAddr(); a != nil && a.String() != "" {
-		return a.String()
+	a := c.RemoteAddr()
+	if s := a.String(); s != "" && s != "@" {
+		return s
 	}
-	return c.LocalAddr().Network()
+	return a.Network()
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestTap: the kernel is the guest, behind a tap that was moved to a namespace of its own.
@@ -61,8 +65,22 @@ func TestTap(t *testing.T) {
 			t.Errorf("curl %s: %q", family, out)
 		}
 	}
+	want := sha256.New()
+	_, _ = io.Copy(want, body())
+	for _, host := range []string{srv4, "[" + srv6 + "]"} {
+		got, began := sha256.New(), time.Now()
+		guest.do(t, func() error {
+			cmd := exec.CommandContext(t.Context(), "curl", "-sS", "--max-time", "120", "http://"+host+"/body")
+			cmd.Stdout, cmd.Stderr = got, os.Stderr
+			return cmd.Run()
+		})
+		if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+			t.Errorf("%s: SHA-256 %x, want %x", host, got.Sum(nil), want.Sum(nil))
+		}
+		t.Logf("curl %s: %.0f Mbit/s", host, float64(*bodySize)*8*(1<<20)/1e6/time.Since(began).Seconds())
+	}
 	w.end(t)
-	w.log.await(t, "msg=summary", "segments=1", "leases=1", "streams=2")
+	w.log.await(t, "msg=summary", "segments=1", "leases=1", "streams=4")
 	if line := w.log.await(t, "msg=ended"); strings.Contains(line, "Malformed") || strings.Contains(line, "Spoofed") {
 		t.Errorf("what the kernel sends is wrong to us: %s", line)
 	}

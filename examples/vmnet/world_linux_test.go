@@ -1,7 +1,9 @@
 package main
 
 import (
+	"flag"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +24,13 @@ const (
 	page       = "the page that the guest is after\n"
 )
 
+var bodySize = flag.Int64("vmnet.mib", 16, "MiB that curl fetches through a tap, for each IP version")
+
+// body is bytes that are the same every time and do not repeat.
+func body() io.Reader {
+	return io.LimitReader(rand.NewChaCha8([32]byte([]byte("the body of vmnet's tests on taps"[:32]))), *bodySize<<20)
+}
+
 // world is a namespace with a web server and a resolver, in which vmnet runs.
 type world struct {
 	netns
@@ -35,7 +44,13 @@ func newWorld(t *testing.T, args ...string) *world {
 	w := &world{netns: newNetNS(t)}
 	w.ip(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo nodad", "addr add "+resolver+"/32 dev lo")
 	w.sysctl(t, "ipv4/ping_group_range", "0 2147483647")
-	web := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(out, page) })}
+	web := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/body" {
+			_, _ = io.Copy(out, body())
+			return
+		}
+		_, _ = io.WriteString(out, page)
+	})}
 	for _, host := range []string{srv4, srv6} {
 		go web.Serve(w.listen(t, net.JoinHostPort(host, "80"))) // until the server is closed
 	}

@@ -16,6 +16,9 @@
 // The last one makes a client: its configuration on standard output, ready for
 // wg-quick or a phone, and its section for the server on standard error.
 //
+// A burst waits in the buffer of the UDP socket, for which Linux lets an ordinary user
+// have 208 KiB; a busy server loses less with more (sysctl net.core.rmem_max).
+//
 // Clients reach what this host reaches, but not its loopback, link-local addresses
 // (cloud metadata), the server's own, and those of each other.
 //

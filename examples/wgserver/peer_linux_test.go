@@ -80,9 +80,14 @@ func TestRealPeer(t *testing.T) {
 	// The peer moves while curl is in the middle of a body.
 	slow := make(chan string, 1)
 	go func() { slow <- fetch(t, clients, "http://"+srv4+"/slow") }() // awaited below
-	<-half
+	select {
+	case <-half:
+	case got := <-slow:
+		t.Fatalf("the download ended before its half: SHA-256 %s", got)
+	}
 	clients.ip(t, "addr del "+there+"/24 dev veth1", "addr add "+elsewhere+"/24 dev veth1")
 	peer.set(t, "listen_port=40404\n")
+	clients.output(t, "ping", "-c", "3", "-W", "10", inside) // a peer that says nothing is found by its next keepalive only
 	close(release)
 	if got := <-slow; got != sum {
 		t.Errorf("roaming: SHA-256 %s, want %s", got, sum)
@@ -255,7 +260,10 @@ func fetch(t *testing.T, in netns, url string) string {
 	in.do(t, func() error {
 		cmd := exec.CommandContext(t.Context(), "curl", "-sS", "--max-time", "120", url)
 		cmd.Stdout, cmd.Stderr = sum, os.Stderr
-		return cmd.Run()
+		if err := cmd.Run(); err != nil {
+			t.Error("curl:", err) // not Fatal: it may not be the test's goroutine
+		}
+		return nil
 	})
 	return fmt.Sprintf("%x", sum.Sum(nil))
 }

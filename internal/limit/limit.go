@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// small is how many places a source may hold and still count as a small one,
+// Small is how many places a source may hold and still count as a small one,
 // for which the reserve is kept.
-const small = 16
+const Small = 16
 
 // Config holds the limits, in places. A value of 0 or less sets no limit.
 type Config struct {
@@ -130,7 +130,7 @@ func (t *Table) AcquireBeside(src netip.Addr, dst netip.AddrPort) (v Verdict, ot
 // open returns how many of n places may be taken when somebody who holds held
 // asks for one more.
 func open(n, held int) int {
-	if held < small {
+	if held < Small {
 		return n
 	}
 	return n - n/8

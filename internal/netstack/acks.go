@@ -71,6 +71,7 @@ func (a *acks) take(f *flowSeq, pkt *gstack.PacketBuffer) bool {
 	if f == nil || len(h) < gheader.TCPMinimumSize {
 		return false
 	}
+	f.advertised(h)
 	if h.Flags()&gheader.TCPFlagFin != 0 {
 		f.ack.fin.Store(true)
 	}

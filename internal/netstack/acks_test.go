@@ -23,7 +23,10 @@ type byHand struct {
 }
 
 // connectByHand returns an established connection.
-func connectByHand(t *testing.T) *byHand {
+func connectByHand(t *testing.T) *byHand { return connectByHandWith(t, nil) }
+
+// connectByHandWith returns one whose SYN has options.
+func connectByHandWith(t *testing.T, options []byte) *byHand {
 	t.Helper()
 	x, y := l3conn.Pipe(0, 1500)
 	t.Cleanup(func() { _ = y.Close() })
@@ -34,7 +37,10 @@ func connectByHand(t *testing.T) *byHand {
 		err error
 	}
 	got := make(chan result, 1)
-	c.host.engine.Answer(forgedSYN(c.src.String(), c.dst.String()), EndpointOptions{}, func(ep *Endpoint, err error) { got <- result{ep, err} })
+	syn := &SYN{Source: c.src, Destination: c.dst, Raw: packet.AppendTCP(nil, packet.TCPHeader{
+		Src: c.src, Dst: c.dst, Seq: c.seq - 1, Flags: packet.SYN, Window: 65535, Options: options,
+	}, nil)}
+	c.host.engine.Answer(syn, EndpointOptions{}, func(ep *Endpoint, err error) { got <- result{ep, err} })
 	c.ack = readTCP(t, y).Seq + 1
 	c.send(packet.ACK, 0, "")
 	r := await(t, "the connection", got)

@@ -22,8 +22,10 @@ type flowSeq struct {
 	// ahead is an acknowledgement of more than out says; 0: none. The count of a Write
 	// follows its bytes.
 	ahead atomic.Uint32
-	ack   ackState
-	held  held
+	// shut is the acknowledgement of our last segment, with shutFlag, if its window was 0.
+	shut atomic.Uint64
+	ack  ackState
+	held held
 }
 
 // started keeps the sequence number of our SYN or SYN-ACK.

@@ -183,11 +183,15 @@ func (e *Engine) arrived(p *packet.Packet, n, size int) bool {
 		e.noMemory.Add(1)
 		return false
 	}
-	if p.Flags&packet.ACK == 0 {
+	if p.Flags&(packet.ACK|packet.RST) == 0 {
 		return true
 	}
 	f := e.flows.get(tuple{p.DstAddrPort(), p.SrcAddrPort()})
 	if f == nil {
+		return true
+	}
+	f.letIn(p)
+	if p.Flags&packet.ACK == 0 {
 		return true
 	}
 	f.acked(p.Ack)

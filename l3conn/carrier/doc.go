@@ -21,9 +21,7 @@
 // queue, which is bounded. After that time packets are lost, with l3conn.ErrDown, until
 // there is a carrier again. What a carrier had taken and not delivered is lost with it.
 // All of this is what IP does; a TCP connection inside goes on as soon as one of its
-// retransmissions finds a carrier. A Stack over such a conn recovers from the loss of all
-// that was under way much faster with tcp.Config.Recovery set to SACK: after a time-out
-// RACK, as the engine has it, sends two packets per time-out.
+// retransmissions finds a carrier, but not with RACK: see tcp.Config.Recovery.
 //
 // # The end
 //

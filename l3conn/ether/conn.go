@@ -77,6 +77,9 @@ func New(carrier l3conn.Conn, c *Config) (*Conn, error) {
 	if e.carrier.Closer == nil {
 		return nil, errors.New("ether: the carrier cannot be closed")
 	}
+	if most := e.carrier.MTU(); most > 0 && most < cfg.MTU+headerLen {
+		return nil, fmt.Errorf("ether: Config.MTU %d: the carrier has frames of at most %d bytes", cfg.MTU, most)
+	}
 	e.reader, e.writer = e.carrier.Reader(), e.carrier.Writer()
 	e.addresses()
 	e.in.init(min(maxBatch, e.reader.BatchSize()), headerLen+room+cfg.MTU)

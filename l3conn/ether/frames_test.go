@@ -18,7 +18,9 @@ func TestFrames(t *testing.T) {
 	}
 	gate := DefaultMAC
 	group := MAC{0x01, 0, 0x5e, 0, 0, 0xfb}
-	frame := func(to, from MAC, kind uint16, p []byte) []byte { return append(appendHeader(nil, to, from, kind), p...) }
+	frame := func(to, from MAC, kind uint16, p []byte) []byte {
+		return append(appendHeader(nil, to, from, kind), p...)
+	}
 	for _, c := range []struct {
 		name  string
 		frame []byte

@@ -9,8 +9,13 @@ import (
 	"time"
 )
 
-// offerTime is how long an offered address waits for the guest to take it.
-const offerTime = time.Minute
+const (
+	// offerTime is how long an offered address waits for the guest to take it.
+	offerTime = time.Minute
+	// declineTime is how long one that somebody else answers for is not given. It is short,
+	// because a guest can say so of every address.
+	declineTime = 10 * time.Minute
+)
 
 // leases says whose the addresses of the pool are. Times are since the Conn was made.
 type leases struct {
@@ -164,13 +169,13 @@ func (l *leases) release(m MAC, a netip.Addr, now time.Duration) {
 	}
 }
 
-// decline takes a away from m for as long as it would have had it.
+// decline takes a away from m, for a while from everybody.
 func (l *leases) decline(m MAC, a netip.Addr, now time.Duration) {
 	l.mu.Lock()
 	e := l.byMAC[m]
 	l.mu.Unlock()
 	if e != nil && e.addr == a {
-		l.hold(MAC{}, a, "", true, now, l.cfg.LeaseTime)
+		l.hold(MAC{}, a, "", true, now, min(declineTime, l.cfg.LeaseTime))
 	}
 }
 

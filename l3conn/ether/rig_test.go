@@ -156,6 +156,9 @@ var carriers = []struct {
 }{
 	{"pipe", func(testing.TB) (x, y l3conn.Conn) { return l3conn.Pipe(0, maxFrame) }},
 	{"batches", func(testing.TB) (x, y l3conn.Conn) { return l3conn.BatchPipe(0, maxFrame, 5) }},
+	{"direct", func(testing.TB) (x, y l3conn.Conn) {
+		return l3conn.SegmentPipe(&l3conn.SegmentPipeConfig{MTU: maxFrame, Direct: true})
+	}},
 	{"stream", func(t testing.TB) (x, y l3conn.Conn) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

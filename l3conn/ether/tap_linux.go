@@ -50,7 +50,7 @@ func OpenTap(name string) (*Tap, error) {
 		return nil, fmt.Errorf("ether: tap %q: %w%s", name, err, hint)
 	}
 	t := &Tap{f: os.NewFile(uintptr(fd), "tap "+ifr.Name()), name: ifr.Name()}
-	t.closing = sync.OnceValue(func() error { return tapError("close", t.f.Close()) })
+	t.closing = sync.OnceValue(func() error { return t.error("close", t.f.Close()) })
 	return t, nil
 }
 
@@ -62,7 +62,7 @@ func (t *Tap) Name() string { return t.name }
 func (t *Tap) Read(b []byte) (int, error) {
 	n, err := t.f.Read(b)
 	if err != nil {
-		return 0, tapError("read", err)
+		return 0, t.error("read", err)
 	}
 	if n == len(b) && n < maxFrame { // the kernel cuts off what does not fit, and does not say so
 		return 0, l3conn.ErrShortBuffer
@@ -77,23 +77,23 @@ func (t *Tap) Write(f []byte) (int, error) {
 	}
 	n, err := t.f.Write(f)
 	if err != nil {
-		return 0, tapError("write", err)
+		return 0, t.error("write", err)
 	}
 	return n, nil
 }
 
 // SetReadDeadline implements l3conn.ReadDeadliner.
-func (t *Tap) SetReadDeadline(at time.Time) error { return tapError("set", t.f.SetReadDeadline(at)) }
+func (t *Tap) SetReadDeadline(at time.Time) error { return t.error("set", t.f.SetReadDeadline(at)) }
 
 // SetWriteDeadline implements l3conn.WriteDeadliner.
-func (t *Tap) SetWriteDeadline(at time.Time) error { return tapError("set", t.f.SetWriteDeadline(at)) }
+func (t *Tap) SetWriteDeadline(at time.Time) error { return t.error("set", t.f.SetWriteDeadline(at)) }
 
 // Close ends blocked calls and gives the interface back. It may be called again and
 // returns the same.
 func (t *Tap) Close() error { return t.closing() }
 
-// tapError puts what the system says into the words of l3conn.
-func tapError(op string, err error) error {
+// error puts what the system says into the words of l3conn.
+func (t *Tap) error(op string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -105,7 +105,7 @@ func tapError(op string, err error) error {
 		return l3conn.ErrDown // the interface is not up
 	case op == "write" && (errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)):
 		return l3conn.ErrNoBuffers
-	case errors.Is(err, unix.EBADFD):
+	case t.gone():
 		err = fmt.Errorf("the interface was removed: %w", syscall.ENODEV)
 	default:
 		if path := (*os.PathError)(nil); errors.As(err, &path) {
@@ -113,4 +113,18 @@ func tapError(op string, err error) error {
 		}
 	}
 	return &net.OpError{Op: op, Net: "tap", Err: err}
+}
+
+// gone reports whether the interface was removed, which not every error says.
+func (t *Tap) gone() bool {
+	raw, err := t.f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var said error
+	err = raw.Control(func(fd uintptr) {
+		ifr, _ := unix.NewIfreq("")
+		said = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr)
+	})
+	return err == nil && said == unix.EBADFD
 }

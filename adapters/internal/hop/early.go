@@ -133,6 +133,9 @@ func (e *early) Close() error {
 	return e.Conn.Close()
 }
 
+// NetConn returns the connection to the proxy.
+func (e *early) NetConn() net.Conn { return e.Conn }
+
 // CloseWrite ends what is sent.
 func (e *early) CloseWrite() error {
 	if err := e.refused(); err != nil {

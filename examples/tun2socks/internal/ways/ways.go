@@ -276,6 +276,13 @@ func (w *Ways) Prepare(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// EndVia ends what outbounds keep that has lost its way, as proxyurl.Outbound's does.
+func (w *Ways) EndVia(lost func(local netip.Addr, index int) bool) {
+	for _, o := range w.byURL {
+		o.EndVia(lost)
+	}
+}
+
 // Close gives back all.
 func (w *Ways) Close() {
 	for _, o := range w.CloseBut(nil) {
