@@ -36,6 +36,9 @@ func testMemory(t *testing.T, up bool) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
 	manyFiles(t)
 	here, there := newNetNS(t), newNetNS(t)
 	for _, n := range []netns{here, there} { // the kernel's buffers are not what is tested

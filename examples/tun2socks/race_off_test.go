@@ -1,0 +1,6 @@
+//go:build !race
+
+package main
+
+// raceEnabled says that the program under test takes memory that people's does not.
+const raceEnabled = false
