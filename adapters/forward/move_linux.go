@@ -157,11 +157,11 @@ func (p *pair) keep(b []byte) {
 	}
 }
 
-// read is read(2) of a socket that does not block, whatever signals come. Since it does
-// not wait, Go's scheduler is not told of it (RawSyscall), as package unix would.
+// read is recv(2) that never waits, whatever signals come and whoever has changed the
+// socket's flags. So Go's scheduler is not told of it (RawSyscall), as package unix would.
 func read(fd int, b []byte) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil

@@ -107,6 +107,7 @@ func quicDown(o *order) (out outcome, err error) {
 	if err := binary.Write(s, binary.BigEndian, uint32(o.For.Milliseconds())); err != nil {
 		return outcome{}, err
 	}
+	_ = s.SetReadDeadline(time.Now().Add(o.For + patience)) // a stream that lives takes it
 	n, right := check(s)
 	if !right {
 		return outcome{}, fmt.Errorf("%w: %d bytes of QUIC, and then others", errWrong, n)

@@ -16,6 +16,10 @@ const (
 	// unsolicited is within what time the first report is repeated, once
 	// (robustness 2): one of the two may be lost.
 	unsolicited = time.Second
+	// leastGap is the time between two reports at least, leastGapOld that in the words
+	// of old versions, which are a packet for each group.
+	leastGap    = 200 * time.Millisecond
+	leastGapOld = time.Second
 	// oldQuerier is how long an older router is remembered: two intervals of its
 	// queries and the time to answer one.
 	oldQuerier = 2*125*time.Second + 10*time.Second
@@ -55,6 +59,7 @@ type side struct {
 	due    time.Time // of the next report; zero if none
 	stop   func() bool
 
+	said    time.Time // when there was the last report
 	version int       // of the oldest router lately; 0: the newest
 	until   time.Time // that it is remembered
 }
@@ -170,8 +175,16 @@ func (m *Member) HandlePacket(p *packet.Packet) bool {
 
 // schedule has a report sent at a random time within d, unless one is to be sooner.
 func (m *Member) schedule(s *side, d time.Duration) {
+	now := m.cfg.Now()
 	wait := time.Duration(float64(d)*float64(m.cfg.Uint32())/(1<<32)) + 1
-	at := m.cfg.Now().Add(wait)
+	if !s.said.IsZero() { // whoever asks, and however often, is answered at this rate
+		gap := leastGap
+		if s.version != 0 {
+			gap = leastGapOld
+		}
+		wait = max(wait, s.said.Add(gap).Sub(now))
+	}
+	at := now.Add(wait)
 	if !s.due.IsZero() && !at.Before(s.due) {
 		return
 	}
@@ -199,6 +212,7 @@ func (m *Member) fire(s *side, at time.Time) {
 
 // say sends what is to be said of all groups, in the words of the oldest router.
 func (m *Member) say(s *side, kind uint8) {
+	s.said = m.cfg.Now()
 	version := s.version
 	if version != 0 && m.cfg.Now().After(s.until) {
 		version, s.version = 0, 0

@@ -179,6 +179,22 @@ func TestOldRouters(t *testing.T) {
 	}
 }
 
+// TestQueriesByTheThousand are answered a few times.
+func TestQueriesByTheThousand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, g4a)
+		for range 1000 {
+			r.HandlePacket(query4(1))
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		if n := len(r.took()); n == 0 || n > 2 {
+			t.Errorf("%d reports in a second", n)
+		}
+		r.Leave()
+	})
+}
+
 // TestQueriesThatAreNone are not taken.
 func TestQueriesThatAreNone(t *testing.T) {
 	with := func(p *packet.Packet, f func(p *packet.Packet)) *packet.Packet { f(p); return p }

@@ -190,8 +190,7 @@ func (e *Engine) arrived(p *packet.Packet, n, size int) bool {
 	if f == nil {
 		return true
 	}
-	f.letIn(p)
-	if p.Flags&packet.ACK == 0 {
+	if !f.letIn(p) || p.Flags&packet.ACK == 0 {
 		return true
 	}
 	f.acked(p.Ack)

@@ -38,15 +38,15 @@ func Merges(prev, next *packet.Packet, total int) bool {
 // Supersedes reports whether next says all that prev says and more, so that the
 // engine need not see prev: both are nothing but acknowledgements of one connection,
 // next of more data, without SACK blocks. What the engine does per acknowledgement
-// (RACK looks at every segment in flight) is a quarter of a bulk transfer's cost
-// where packets are small. An acknowledgement that acknowledges no more is a duplicate
+// (RACK, where that is on, looks at every segment in flight) is a quarter of a bulk
+// transfer's cost where packets are small. An acknowledgement that acknowledges no more is a duplicate
 // or a new window, and the engine counts these.
 func Supersedes(prev, next *packet.Packet) bool {
 	return next.Proto == packet.TCP && prev.Proto == packet.TCP &&
 		next.Flags == packet.ACK && prev.Flags == packet.ACK &&
 		len(next.Payload) == 0 && len(prev.Payload) == 0 &&
 		next.SrcPort == prev.SrcPort && next.DstPort == prev.DstPort &&
-		next.Seq == prev.Seq && int32(next.Ack-prev.Ack) > 0 &&
+		next.Seq == prev.Seq && next.Ack-prev.Ack-1 < maxBuffer &&
 		next.TOS == prev.TOS && next.TTL == prev.TTL &&
 		next.Src == prev.Src && next.Dst == prev.Dst &&
 		!next.Options && !next.Fragment && !prev.Options && !prev.Fragment &&

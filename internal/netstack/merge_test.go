@@ -155,7 +155,8 @@ func TestSupersedes(t *testing.T) {
 	}{
 		{"more", with(none), "", true},
 		{"more with a new window and time", with(func(h *packet.TCPHeader) { h.Window, h.Options[7] = 9, 9 }), "", true},
-		{"more around the end of the numbers", with(func(h *packet.TCPHeader) { h.Ack = 7 + 1<<31 - 1 }), "", true},
+		{"as much more as can be", with(func(h *packet.TCPHeader) { h.Ack = 7 + maxBuffer }), "", true},
+		{"absurd", with(func(h *packet.TCPHeader) { h.Ack = 7 + maxBuffer + 1 }), "", false},
 		{"without options", with(func(h *packet.TCPHeader) { h.Options = nil }), "", true},
 		{"duplicate", with(func(h *packet.TCPHeader) { h.Ack = 7 }), "", false},
 		{"window alone", with(func(h *packet.TCPHeader) { h.Ack, h.Window = 7, 501 }), "", false},

@@ -14,7 +14,8 @@ import (
 // then on it refuses all that the peer says, acknowledgements and resets too, until the
 // application reads; and one that reads only once what it wrote is acknowledged, as any
 // that echoes or relays in both directions, never does. RFC 9293, 3.10.7.4 has valid
-// acknowledgements and resets taken even then, and Linux sends its own from the edge.
+// acknowledgements taken even then, and Linux sends its own from the edge, and resets. Data
+// that comes again while the window is shut is refused with the acknowledgement in it.
 
 // mostShut bounds how far beyond a shut window the peer may be: one unit of the scale,
 // which the engine derives from maxBuffer.
@@ -34,18 +35,25 @@ func (f *flowSeq) advertised(h gheader.TCP) {
 	}
 }
 
-// letIn has an acknowledgement or reset from beyond a shut window say what the
-// engine takes: that it is the next in sequence. p is changed in place; its checksum has
-// been looked at.
-func (f *flowSeq) letIn(p *packet.Packet) {
+// letIn has an acknowledgement from beyond a shut window say what the engine takes: that
+// it is the next in sequence. A reset from there is asked about and not obeyed (RFC 5961,
+// 3.2): the engine gets an acknowledgement that it answers, and whoever did reset says so
+// again with the number in the answer. p is changed in place; its checksum has been looked
+// at. It reports false for what acknowledges nothing any more.
+func (f *flowSeq) letIn(p *packet.Packet) bool {
 	v := f.shut.Load()
 	if v == 0 || len(p.Payload) > 0 || p.Flags&(packet.SYN|packet.FIN) != 0 {
-		return
+		return true
 	}
 	next := uint32(v)
 	if beyond := p.Seq - next; beyond == 0 || beyond > mostShut {
-		return
+		return true
+	}
+	if p.Flags&packet.RST != 0 {
+		p.Flags, p.L4[13] = packet.ACK, packet.ACK
+		return false
 	}
 	p.Seq = next
 	binary.BigEndian.PutUint32(p.L4[4:], next)
+	return true
 }

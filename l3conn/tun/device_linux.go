@@ -36,6 +36,10 @@ type device struct {
 	began         time.Time
 	writeDeadline atomic.Int64 // nanoseconds since began; 0: none
 
+	// given: the descriptor came from outside, and whoever has a copy of it can make
+	// it wait.
+	given bool
+
 	// unsure: nobody could tell whether packets have another header in front,
 	// so the first one read must. Only the reader touches it.
 	unsure bool

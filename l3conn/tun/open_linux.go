@@ -139,7 +139,7 @@ func fromFD(fd, mtu int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tun: file descriptor %d: %w", fd, err)
 	}
-	dev.dev.unsure = true
+	dev.dev.unsure, dev.dev.given = true, true
 	return dev, nil
 }
 

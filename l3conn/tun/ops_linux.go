@@ -58,8 +58,8 @@ func (o *ops) lay(parts [][]byte) int {
 	return room
 }
 
-// move makes the system call on the vector. A TUN's calls never wait, so Go's scheduler
-// is not told of them (RawSyscall): on one processor it takes a call of 20 µs for one
+// move makes the system call on the vector. The calls of a TUN that we opened never wait,
+// so Go's scheduler is not told of them (RawSyscall): on one processor it takes a call of 20 µs for one
 // that blocks, and hands what else there is to do to another thread. That doubled the
 // cost of a datagram at 100 Mbit/s.
 func (o *ops) move(trap, fd uintptr) (int, syscall.Errno) {
@@ -68,7 +68,13 @@ func (o *ops) move(trap, fd uintptr) (int, syscall.Errno) {
 		base = unsafe.Pointer(&o.iov[0])
 	}
 	for {
-		n, _, errno := unix.RawSyscall(trap, fd, uintptr(base), uintptr(len(o.iov)))
+		var n uintptr
+		var errno syscall.Errno
+		if o.d.given {
+			n, _, errno = unix.Syscall(trap, fd, uintptr(base), uintptr(len(o.iov)))
+		} else {
+			n, _, errno = unix.RawSyscall(trap, fd, uintptr(base), uintptr(len(o.iov)))
+		}
 		if errno != unix.EINTR {
 			return int(n), errno
 		}
@@ -217,7 +223,7 @@ func (o *ops) put(fd uintptr, parts [][]byte) bool {
 		for _, p := range parts {
 			b = append(b, p...)
 		}
-		errno = writeFlat(fd, b)
+		errno = o.writeFlat(fd, b)
 	default:
 		call = "writev"
 		o.lay(parts)
@@ -230,9 +236,14 @@ func (o *ops) put(fd uintptr, parts [][]byte) bool {
 	return true
 }
 
-func writeFlat(fd uintptr, b []byte) syscall.Errno {
+func (o *ops) writeFlat(fd uintptr, b []byte) syscall.Errno {
 	for {
-		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		var errno syscall.Errno
+		if o.d.given {
+			_, _, errno = unix.Syscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		} else {
+			_, _, errno = unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		}
 		if errno != unix.EINTR {
 			return errno
 		}

@@ -74,8 +74,8 @@ func setUp(name string, c Config) (mtu int, err error) {
 
 // Packets that a TUN queues. With the kernel's own length a plain conn that eight
 // streams fill loses 10 % of what they send, with 2000 2 %, with 8000 nothing, and
-// a SYN is among what is lost. An entry is a pointer; what it may hold is bounded by
-// the senders' own buffers.
+// a SYN is among what is lost. An entry is a pointer; what local senders can have in it is
+// bounded by their own buffers, what a router passes on only by the length.
 const (
 	kernelsQueueLength = 500
 	defaultQueueLength = 8192
