@@ -88,7 +88,8 @@ func TestHandler(t *testing.T) {
 			k.ask("three", "198.51.100.1:53")
 		}
 		if polled {
-			wait(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+			// None for each of the fifty; a few others come and go.
+			wait(t, "goroutines to end", func() bool { return runtime.NumGoroutine() < before+10 })
 		}
 		k := all[0]
 		k.say("later", "198.51.100.2:53")
