@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"l3extract/examples/internal/netnstest"
 )
 
 var (
@@ -55,7 +57,7 @@ poweroff -f
 // TestQemu boots Linux in qemu behind each kind of its sockets; it gets an address,
 // resolves a name, fetches pages over IPv4 and IPv6 and powers off.
 func TestQemu(t *testing.T) {
-	needRoot(t, "ip", "unshare", "dpkg-deb", "qemu-system-x86_64", "busybox")
+	netnstest.NeedRoot(t, "ip", "unshare", "dpkg-deb", "qemu-system-x86_64", "busybox")
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the kernel is one for amd64")
 	}
@@ -82,10 +84,10 @@ func TestQemu(t *testing.T) {
 				t.Fatal(err)
 			}
 			qemu.Stderr = qemu.Stdout
-			w.start(t, qemu)
-			said := follow(stdout)
+			w.Start(t, qemu)
+			said := netnstest.Follow(stdout)
 			select {
-			case <-said.end:
+			case <-said.Ended():
 			case <-time.After(boot):
 				t.Fatalf("the guest is not done after %v:\n%s\nvmnet:\n%s", boot, said, w.log)
 			}
@@ -94,7 +96,7 @@ func TestQemu(t *testing.T) {
 			}
 			out := said.String()
 			t.Logf("after %v:\n%s", time.Since(began).Round(100*time.Millisecond), out)
-			lease := fields(w.log.await(t, "msg=lease", "host=qemuguest"), "addr")[0]
+			lease := fields(w.log.Await(t, "msg=lease", "host=qemuguest"), "addr")[0]
 			for _, want := range []string{
 				"guest: lease " + strings.TrimPrefix(lease, "addr=") + "/24", "guest: ping of the gateway",
 				"guest: name " + srv4, "guest: v4 " + strings.TrimSpace(page), "guest: v6 " + strings.TrimSpace(page), "guest: done",
@@ -104,10 +106,10 @@ func TestQemu(t *testing.T) {
 				}
 			}
 			if c.name == "stream" { // its end is seen
-				w.log.await(t, "msg=ended")
+				w.log.Await(t, "msg=ended")
 			}
 			w.end(t)
-			w.log.await(t, "msg=summary", "segments=1", "leases=1", "streams=2")
+			w.log.Await(t, "msg=summary", "segments=1", "leases=1", "streams=2")
 		})
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"l3extract/examples/internal/netnstest"
 )
 
 // Where the servers are outside.
@@ -33,17 +35,17 @@ func body() io.Reader {
 
 // world is a namespace with a web server and a resolver, in which vmnet runs.
 type world struct {
-	netns
+	netnstest.NetNS
 	program *exec.Cmd
-	log     *logLines
+	log     *netnstest.Lines
 }
 
 // newWorld starts vmnet there, with a resolv.conf that names the resolver.
 func newWorld(t *testing.T, args ...string) *world {
 	t.Helper()
-	w := &world{netns: newNetNS(t)}
-	w.ip(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo nodad", "addr add "+resolver+"/32 dev lo")
-	w.sysctl(t, "ipv4/ping_group_range", "0 2147483647")
+	w := &world{NetNS: netnstest.New(t)}
+	w.IP(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo nodad", "addr add "+resolver+"/32 dev lo")
+	w.Sysctl(t, "ipv4/ping_group_range", "0 2147483647")
 	web := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/body" {
 			_, _ = io.Copy(out, body())
@@ -52,10 +54,10 @@ func newWorld(t *testing.T, args ...string) *world {
 		_, _ = io.WriteString(out, page)
 	})}
 	for _, host := range []string{srv4, srv6} {
-		go web.Serve(w.listen(t, net.JoinHostPort(host, "80"))) // until the server is closed
+		go web.Serve(w.Listen(t, net.JoinHostPort(host, "80"))) // until the server is closed
 	}
 	t.Cleanup(func() { web.Close() })
-	serveNames(t, w.netns)
+	serveNames(t, w.NetNS)
 
 	self, err := os.Executable()
 	if err != nil {
@@ -67,9 +69,9 @@ func newWorld(t *testing.T, args ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.start(t, w.program)
-	w.log = follow(stderr)
-	w.log.await(t, "msg=serving")
+	w.Start(t, w.program)
+	w.log = netnstest.Follow(stderr)
+	w.log.Await(t, "msg=serving")
 	return w
 }
 
@@ -79,8 +81,8 @@ func (w *world) end(t *testing.T) (summary string) {
 	if err := w.program.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	summary = w.log.await(t, "msg=summary")
-	<-w.log.end
+	summary = w.log.Await(t, "msg=summary")
+	<-w.log.Ended()
 	if err := w.program.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit code 0\n%s", err, w.log)
 	}
@@ -104,9 +106,9 @@ func write(t *testing.T, name, text string) string {
 }
 
 // serveNames answers every question about www.test.
-func serveNames(t *testing.T, in netns) {
+func serveNames(t *testing.T, in netnstest.NetNS) {
 	t.Helper()
-	pc := in.listenPacket(t, resolver+":53")
+	pc := in.ListenPacket(t, resolver+":53")
 	go func() { // ends with pc
 		b := make([]byte, 4096)
 		for {

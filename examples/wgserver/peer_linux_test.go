@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"l3extract/examples/internal/netnstest"
 )
 
 var bodySize = flag.Int64("body", 64<<20, "size in bytes of the body that curl fetches through wgserver")
@@ -40,31 +42,31 @@ const (
 // with a TUN of its own, each in a namespace. What users do comes through, also when
 // the peer moves to another address and port in the middle of a download.
 func TestRealPeer(t *testing.T) {
-	needRoot(t, "go", "ip", "curl", "ping", "dig", "iperf3")
-	servers, clients := newNetNS(t), newNetNS(t)
-	servers.ip(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo", "addr add "+resolver+"/32 dev lo",
-		"link add veth0 type veth peer name veth1 netns "+clients.path(), "addr add "+here+"/24 dev veth0", "link set veth0 up")
-	clients.ip(t, "link set lo up", "addr add "+there+"/24 dev veth1", "link set veth1 up")
-	servers.sysctl(t, "ipv4/ping_group_range", "0 2147483647")
+	netnstest.NeedRoot(t, "go", "ip", "curl", "ping", "dig", "iperf3")
+	servers, clients := netnstest.New(t), netnstest.New(t)
+	servers.IP(t, "link set lo up", "addr add "+srv4+"/32 dev lo", "addr add "+srv6+"/128 dev lo", "addr add "+resolver+"/32 dev lo",
+		"link add veth0 type veth peer name veth1 netns "+clients.Path(), "addr add "+here+"/24 dev veth0", "link set veth0 up")
+	clients.IP(t, "link set lo up", "addr add "+there+"/24 dev veth1", "link set veth1 up")
+	servers.Sysctl(t, "ipv4/ping_group_range", "0 2147483647")
 	sum, half, release := serveBody(t, servers)
 	serveNames(t, servers)
 
 	server, client := pairOfConfigs(t)
 	program, log := startServer(t, servers, server)
-	log.await(t, "msg=serving")
+	log.Await(t, "msg=serving")
 	peer := startPeer(t, clients, client)
-	clients.ip(t, "addr add "+client.addrs[0].String()+" dev "+peer.name, "addr add "+client.addrs[1].String()+" dev "+peer.name+" nodad",
+	clients.IP(t, "addr add "+client.addrs[0].String()+" dev "+peer.name, "addr add "+client.addrs[1].String()+" dev "+peer.name+" nodad",
 		"link set "+peer.name+" mtu 1420 up", "route add default dev "+peer.name, "route add ::/0 dev "+peer.name)
 
-	if out := clients.output(t, "ping", "-c", "3", "-i", "0.2", "-W", "5", inside); !strings.Contains(out, " 0% packet loss") {
+	if out := clients.Output(t, "ping", "-c", "3", "-i", "0.2", "-W", "5", inside); !strings.Contains(out, " 0% packet loss") {
 		t.Errorf("ping of the server's own address:\n%s", out)
 	}
-	log.await(t, "msg=handshake", "from="+there)
-	if out := clients.output(t, "ping", "-c", "3", "-i", "0.2", "-W", "5", srv4); !strings.Contains(out, " 0% packet loss") {
+	log.Await(t, "msg=handshake", "from="+there)
+	if out := clients.Output(t, "ping", "-c", "3", "-i", "0.2", "-W", "5", srv4); !strings.Contains(out, " 0% packet loss") {
 		t.Errorf("ping of a host outside:\n%s", out)
 	}
 	for _, way := range []string{"+notcp", "+tcp"} {
-		if out := clients.output(t, "dig", "+short", "+time=5", way, "@"+inside, "www.test"); strings.TrimSpace(out) != srv4 {
+		if out := clients.Output(t, "dig", "+short", "+time=5", way, "@"+inside, "www.test"); strings.TrimSpace(out) != srv4 {
 			t.Errorf("dig %s: %q", way, out)
 		}
 	}
@@ -85,9 +87,9 @@ func TestRealPeer(t *testing.T) {
 	case got := <-slow:
 		t.Fatalf("the download ended before its half: SHA-256 %s", got)
 	}
-	clients.ip(t, "addr del "+there+"/24 dev veth1", "addr add "+elsewhere+"/24 dev veth1")
+	clients.IP(t, "addr del "+there+"/24 dev veth1", "addr add "+elsewhere+"/24 dev veth1")
 	peer.set(t, "listen_port=40404\n")
-	clients.output(t, "ping", "-c", "3", "-W", "10", inside) // a peer that says nothing is found by its next keepalive only
+	clients.Output(t, "ping", "-c", "3", "-W", "10", inside) // a peer that says nothing is found by its next keepalive only
 	close(release)
 	if got := <-slow; got != sum {
 		t.Errorf("roaming: SHA-256 %s, want %s", got, sum)
@@ -96,10 +98,10 @@ func TestRealPeer(t *testing.T) {
 	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	log.await(t, "msg=draining")
-	log.await(t, "msg=peer", "from="+elsewhere+":40404", "10.66.0.2/32")
-	t.Log(log.await(t, "msg=summary", "peers=1"))
-	<-log.end
+	log.Await(t, "msg=draining")
+	log.Await(t, "msg=peer", "from="+elsewhere+":40404", "10.66.0.2/32")
+	t.Log(log.Await(t, "msg=summary", "peers=1"))
+	<-log.Ended()
 	if err := program.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit code 0\n%s", err, log)
 	}
@@ -132,7 +134,7 @@ func pairOfConfigs(t *testing.T) (server, client *config) {
 }
 
 // startServer runs this test binary as wgserver, by an unprivileged user.
-func startServer(t *testing.T, in netns, cfg *config) (*exec.Cmd, *logLines) {
+func startServer(t *testing.T, in netnstest.NetNS, cfg *config) (*exec.Cmd, *netnstest.Lines) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "wgserver-test-")
 	if err != nil {
@@ -169,15 +171,15 @@ func startServer(t *testing.T, in netns, cfg *config) (*exec.Cmd, *logLines) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.start(t, cmd)
-	return cmd, follow(stderr)
+	in.Start(t, cmd)
+	return cmd, netnstest.Follow(stderr)
 }
 
 // realPeer is wireguard-go's program with its interface.
 type realPeer struct{ name string }
 
 // startPeer builds wireguard-go's program from the module and runs it.
-func startPeer(t *testing.T, in netns, cfg *config) *realPeer {
+func startPeer(t *testing.T, in netnstest.NetNS, cfg *config) *realPeer {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "wireguard-go")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "golang.zx2c4.com/wireguard").CombinedOutput(); err != nil {
@@ -191,9 +193,9 @@ func startPeer(t *testing.T, in netns, cfg *config) *realPeer {
 		t.Fatal(err)
 	}
 	cmd.Stderr = cmd.Stdout
-	in.start(t, cmd)
+	in.Start(t, cmd)
 	t.Cleanup(func() { os.Remove(p.socket()) })
-	out := follow(stdout)
+	out := netnstest.Follow(stdout)
 	for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // until it listens: nothing tells
 		if _, err := os.Stat(p.socket()); err == nil {
 			break
@@ -230,7 +232,7 @@ func body(n int64) io.Reader {
 
 // serveBody answers HTTP with a body of bodySize, whose sum it returns. That of /slow
 // stops after half of it, says so, and goes on when it is told.
-func serveBody(t *testing.T, in netns) (sum string, half chan struct{}, release chan struct{}) {
+func serveBody(t *testing.T, in netnstest.NetNS) (sum string, half chan struct{}, release chan struct{}) {
 	t.Helper()
 	h := sha256.New()
 	_, _ = io.Copy(h, body(*bodySize))
@@ -247,17 +249,17 @@ func serveBody(t *testing.T, in netns) (sum string, half chan struct{}, release 
 		_, _ = io.Copy(w, all)
 	})}
 	for _, host := range []string{srv4, srv6} {
-		go web.Serve(in.listen(t, net.JoinHostPort(host, "80"))) // until the server is closed
+		go web.Serve(in.Listen(t, net.JoinHostPort(host, "80"))) // until the server is closed
 	}
 	t.Cleanup(func() { web.Close() })
 	return fmt.Sprintf("%x", h.Sum(nil)), half, release
 }
 
 // fetch returns the SHA-256 of what curl gets.
-func fetch(t *testing.T, in netns, url string) string {
+func fetch(t *testing.T, in netnstest.NetNS, url string) string {
 	t.Helper()
 	sum := sha256.New()
-	in.do(t, func() error {
+	in.Do(t, func() error {
 		cmd := exec.CommandContext(t.Context(), "curl", "-sS", "--max-time", "120", url)
 		cmd.Stdout, cmd.Stderr = sum, os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -269,7 +271,7 @@ func fetch(t *testing.T, in netns, url string) string {
 }
 
 // serveNames answers every question with srv4, over UDP and TCP.
-func serveNames(t *testing.T, in netns) {
+func serveNames(t *testing.T, in netnstest.NetNS) {
 	t.Helper()
 	answer := func(query []byte) []byte {
 		var m dnsmessage.Message
@@ -285,7 +287,7 @@ func serveNames(t *testing.T, in netns) {
 		b, _ := m.Pack()
 		return b
 	}
-	pc := in.listenPacket(t, resolver+":53")
+	pc := in.ListenPacket(t, resolver+":53")
 	go func() { // ends with pc
 		b := make([]byte, 4096)
 		for {
@@ -296,7 +298,7 @@ func serveNames(t *testing.T, in netns) {
 			_, _ = pc.WriteTo(answer(b[:n]), from)
 		}
 	}()
-	ln := in.listen(t, resolver+":53")
+	ln := in.Listen(t, resolver+":53")
 	go func() { // ends with ln
 		for {
 			c, err := ln.Accept()
@@ -316,15 +318,15 @@ func serveNames(t *testing.T, in netns) {
 }
 
 // iperf3 sends datagrams for a second, which arrive.
-func iperf3(t *testing.T, servers, clients netns) {
+func iperf3(t *testing.T, servers, clients netnstest.NetNS) {
 	t.Helper()
 	cmd := exec.Command("iperf3", "-s", "-1", "-B", srv4, "--forceflush")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers.start(t, cmd)
-	follow(out).await(t, "Server listening")
+	servers.Start(t, cmd)
+	netnstest.Follow(out).Await(t, "Server listening")
 	var result struct {
 		End struct {
 			Sum struct {
@@ -334,7 +336,7 @@ func iperf3(t *testing.T, servers, clients netns) {
 			} `json:"sum"`
 		} `json:"end"`
 	}
-	said := clients.output(t, "iperf3", "-c", srv4, "-u", "-b", "50M", "-l", "1200", "-t", "1", "-J")
+	said := clients.Output(t, "iperf3", "-c", srv4, "-u", "-b", "50M", "-l", "1200", "-t", "1", "-J")
 	if err := json.Unmarshal(bytes.TrimSpace([]byte(said)), &result); err != nil {
 		t.Fatalf("iperf3: %v\n%s", err, said)
 	}

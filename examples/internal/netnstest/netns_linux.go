@@ -1,11 +1,9 @@
-package main
+package netnstest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,10 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netns is a network namespace, there as long as its file is open.
-type netns struct{ f *os.File }
+// patience bounds what must happen, with room for a slow machine.
+const patience = 30 * time.Second
 
-func newNetNS(t *testing.T) (n netns) {
+// NetNS is a network namespace, there as long as its file is open.
+type NetNS struct{ f *os.File }
+
+// New makes one, which goes with the test.
+func New(t *testing.T) (n NetNS) {
 	t.Helper()
 	onThread(t, func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -36,10 +38,11 @@ func newNetNS(t *testing.T) (n netns) {
 	return n
 }
 
-func (n netns) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
+// Path names the namespace to ip and others, as long as this process lives.
+func (n NetNS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
 
-// do runs f on a thread in the namespace; what f starts or opens stays there.
-func (n netns) do(t *testing.T, f func() error) {
+// Do runs f on a thread in the namespace; what f starts or opens stays there.
+func (n NetNS) Do(t *testing.T, f func() error) {
 	t.Helper()
 	onThread(t, func() error {
 		if err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -61,9 +64,10 @@ func onThread(t *testing.T, f func() error) {
 	}
 }
 
-func (n netns) ip(t *testing.T, lines ...string) {
+// IP runs lines of ip -batch.
+func (n NetNS) IP(t *testing.T, lines ...string) {
 	t.Helper()
-	n.do(t, func() error {
+	n.Do(t, func() error {
 		cmd := exec.CommandContext(t.Context(), "ip", "-batch", "-")
 		cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -73,11 +77,11 @@ func (n netns) ip(t *testing.T, lines ...string) {
 	})
 }
 
-// output runs a command and returns what it says.
-func (n netns) output(t *testing.T, name string, args ...string) string {
+// Output runs a command and returns what it says.
+func (n NetNS) Output(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	var out []byte
-	n.do(t, func() (err error) {
+	n.Do(t, func() (err error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 		defer cancel()
 		out, err = exec.CommandContext(ctx, name, args...).CombinedOutput()
@@ -89,9 +93,9 @@ func (n netns) output(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// start starts a program, which is killed at the end of the test if nobody has waited
+// Start starts a program, which is killed at the end of the test if nobody has waited
 // for it before, and with the thread that started it.
-func (n netns) start(t *testing.T, cmd *exec.Cmd) {
+func (n NetNS) Start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
@@ -121,9 +125,10 @@ func (n netns) start(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-func (n netns) listen(t *testing.T, address string) (ln net.Listener) {
+// Listen listens on TCP in the namespace until the test ends.
+func (n NetNS) Listen(t *testing.T, address string) (ln net.Listener) {
 	t.Helper()
-	n.do(t, func() (err error) {
+	n.Do(t, func() (err error) {
 		ln, err = net.Listen("tcp", address)
 		return err
 	})
@@ -131,9 +136,10 @@ func (n netns) listen(t *testing.T, address string) (ln net.Listener) {
 	return ln
 }
 
-func (n netns) listenPacket(t *testing.T, address string) (pc net.PacketConn) {
+// ListenPacket listens on UDP in the namespace until the test ends.
+func (n NetNS) ListenPacket(t *testing.T, address string) (pc net.PacketConn) {
 	t.Helper()
-	n.do(t, func() (err error) {
+	n.Do(t, func() (err error) {
 		pc, err = net.ListenPacket("udp", address)
 		return err
 	})
@@ -141,73 +147,14 @@ func (n netns) listenPacket(t *testing.T, address string) (pc net.PacketConn) {
 	return pc
 }
 
-// sysctl sets a value of the namespace.
-func (n netns) sysctl(t *testing.T, name, value string) {
+// Sysctl sets a value of the namespace.
+func (n NetNS) Sysctl(t *testing.T, name, value string) {
 	t.Helper()
-	n.do(t, func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
+	n.Do(t, func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
 }
 
-// logLines is what a program writes to its standard error.
-type logLines struct {
-	mu   sync.Mutex
-	all  strings.Builder
-	news chan struct{} // cap 1
-	end  chan struct{} // closed when there will be no more
-}
-
-// follow reads r to its end.
-func follow(r io.Reader) *logLines {
-	l := &logLines{news: make(chan struct{}, 1), end: make(chan struct{})}
-	go func() { // ends with the program
-		defer close(l.end)
-		for s := bufio.NewScanner(r); s.Scan(); {
-			l.mu.Lock()
-			l.all.WriteString(s.Text() + "\n")
-			l.mu.Unlock()
-			select {
-			case l.news <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return l
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
-}
-
-// await waits until some line holds all of these, and returns it.
-func (l *logLines) await(t *testing.T, texts ...string) string {
-	t.Helper()
-	late := time.After(patience)
-	for ended := false; ; {
-	lines:
-		for line := range strings.Lines(l.String()) {
-			for _, text := range texts {
-				if !strings.Contains(line, text) {
-					continue lines
-				}
-			}
-			return line
-		}
-		if ended {
-			t.Fatalf("the log ends without %q:\n%s", texts, l)
-		}
-		select {
-		case <-l.news:
-		case <-l.end:
-			ended = true
-		case <-late:
-			t.Fatalf("no %q in the log:\n%s", texts, l)
-		}
-	}
-}
-
-// needRoot skips where a test cannot make namespaces, or a program is missing.
-func needRoot(t *testing.T, programs ...string) {
+// NeedRoot skips where a test cannot make namespaces, or a program is missing.
+func NeedRoot(t *testing.T, programs ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
