@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"l3extract/internal/budget"
@@ -201,6 +202,7 @@ func (c *Config) validate(caps l3conn.Caps) error {
 	if err := validateGroups(c.Groups); err != nil {
 		return err
 	}
+	has6 = has6 || slices.ContainsFunc(c.Groups, netip.Addr.Is6)
 	for i, p := range c.Sources {
 		if !p.IsValid() || p.Addr().Is4In6() {
 			return fmt.Errorf("stack: Config.Sources[%d] is %v, must be a network", i, p)

@@ -10,6 +10,9 @@ import (
 	"l3extract/internal/group"
 )
 
+// The groups of all hosts (RFC 9776, RFC 9777).
+var allHosts4, allHosts6 = netip.AddrFrom4([4]byte{224, 0, 0, 1}), netip.MustParseAddr("ff02::1")
+
 // validateGroups refuses what no host can join.
 func validateGroups(groups []netip.Addr) error {
 	if len(groups) > group.Max {
@@ -18,6 +21,9 @@ func validateGroups(groups []netip.Addr) error {
 	for i, a := range groups {
 		if !a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsInterfaceLocalMulticast() {
 			return fmt.Errorf("stack: Config.Groups[%d] is %v, must be a multicast address", i, a)
+		}
+		if a == allHosts4 || a == allHosts6 {
+			return fmt.Errorf("stack: Config.Groups[%d]: every host is in %v, and says so to nobody", i, a)
 		}
 		if slices.Contains(groups[:i], a) {
 			return fmt.Errorf("stack: Config.Groups[%d]: %v is there twice", i, a)

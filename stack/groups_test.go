@@ -91,6 +91,7 @@ func TestGroupsConfig(t *testing.T) {
 		"Config.Groups[0] is ff01::1":   {netip.MustParseAddr("ff01::1")},
 		"Config.Groups[1]: 239.0.0.1":   {many[1], many[1]},
 		"Config.Groups has 61":          many,
+		"every host is in 224.0.0.1":    {netip.MustParseAddr("224.0.0.1")},
 		"Config.Groups[0] is ff02::1%a": {netip.MustParseAddr("ff02::1%a")},
 		"Config.Groups[0] is invalid":   {{}},
 	} {
